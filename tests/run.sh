@@ -1,0 +1,39 @@
+#!/bin/sh
+# Runs the checks and the tests, in a virtual environment of its own.
+#
+#   sh tests/run.sh                 ruff, mypy, then the whole test suite
+#   sh tests/run.sh -k login        arguments go to pytest, and the checks are left out;
+#                                   paths are relative to the top of the repository
+#
+# PYTHON=...           the interpreter of the tests (default: python3; 3.9 or newer)
+# PROGRAM_PYTHON=...   the interpreter which the end-to-end tests run the program with
+#                      (default: that of the tests); it must have requests and urllib3
+set -u
+cd "$(dirname "$0")/.." || exit 1
+
+base=${PYTHON:-python3}
+if "$base" -c 'import sys; sys.exit(sys.version_info >= (3, 9))' 2>/dev/null; then
+    echo "error: the tests need Python 3.9 or newer, and \"$base\" is older:" \
+        "PYTHON=/path/to/python3 names another." >&2
+    echo "       (To run the program itself under an older one: PROGRAM_PYTHON.)" >&2
+    exit 1
+fi
+python=$(sh tests/venv.sh tests -r requirements.txt -r tests/requirements.txt) || exit 1
+
+# Compiled files and caches go where git ignores them, not among the sources.
+export PYTHONPYCACHEPREFIX="$PWD/.venv/cache/pycache"
+result=0
+
+if [ $# -eq 0 ]; then
+    echo "ruff: style and likely errors"
+    "$python" -m ruff check --quiet --config tests/ruff.toml run-cr-wflow-ds8k.py tests || result=1
+    echo "mypy: types of the program"
+    "$python" -m mypy --strict --config-file tests/mypy.ini run-cr-wflow-ds8k.py || result=1
+fi
+
+echo "pytest: Python $("$python" -c 'import platform, requests, urllib3
+print("%s, requests %s, urllib3 %s" % (
+    platform.python_version(), requests.__version__, urllib3.__version__))')"
+# More workers than processors: the tests mostly wait.
+"$python" -m pytest -c tests/pytest.ini --rootdir . -q -n 8 "$@" || result=$?
+exit $result

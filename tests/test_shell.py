@@ -1,0 +1,292 @@
+"""The program as an administrator meets it: in a real pseudo-terminal."""
+import contextlib
+import fcntl
+import os
+import re
+import select
+import struct
+import subprocess
+import termios
+import time
+from typing import Any, Callable, Iterator, List
+
+import pytest
+from harness import PASSWORD, USER, run_inside, server_options, start_program
+from simulated_csm import SimulatedCsm
+
+TASK, SESSION = "Backup Payroll", "SGC Payroll"
+COLUMNS = 80
+# Names of 60 characters, with no blank to break a line at.
+LONG_TASK, LONG_SESSION = "T" * 24 + "_" + "a" * 35, "S" * 24 + "-" + "b" * 35
+
+
+class Terminal:
+    """A terminal of 80 columns, and a program in it."""
+
+    def __init__(self) -> None:
+        self.master, self.slave = os.openpty()
+        fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, COLUMNS, 0, 0))
+        self.text = ""
+
+    def start(self, *argv: str, **streams: Any) -> "subprocess.Popen[bytes]":
+        """With all three streams on the terminal, unless told otherwise."""
+        def own_terminal() -> None:
+            os.setsid()
+            fcntl.ioctl(self.slave, termios.TIOCSCTTY, 0)
+
+        for name in ("stdin", "stdout", "stderr"):
+            streams.setdefault(name, self.slave)
+        self.process = start_program(*argv, env={"TERM": "xterm", "LANG": "C.UTF-8"},
+                                     preexec_fn=own_terminal, **streams)
+        return self.process
+
+    def read(self, seconds: float = 0.0) -> str:
+        """All that has been shown so far."""
+        with contextlib.suppress(OSError):
+            while select.select([self.master], [], [], seconds)[0]:
+                self.text += os.read(self.master, 65536).decode("utf-8")
+        return self.text
+
+    def read_until(self, wanted: Callable[[str], Any]) -> None:
+        until = time.monotonic() + 20
+        while not wanted(self.read(0.05)):
+            assert time.monotonic() < until and self.process.poll() is None, self.text
+
+    def type(self, text: str) -> None:
+        os.write(self.master, text.encode("utf-8"))
+
+    def echo(self) -> bool:
+        return bool(termios.tcgetattr(self.slave)[3] & termios.ECHO)
+
+    def end(self) -> int:
+        until = time.monotonic() + 30
+        while self.process.poll() is None:  # what nobody reads would block it
+            self.read(0.05)
+            assert time.monotonic() < until, self.text
+        self.read(0.05)
+        return int(self.process.returncode)
+
+    def close(self) -> None:
+        with contextlib.suppress(AttributeError):
+            self.process.kill()
+            self.process.wait()
+        for descriptor in (self.master, self.slave):
+            os.close(descriptor)
+
+
+@pytest.fixture
+def terminal() -> Iterator[Terminal]:
+    found = Terminal()
+    yield found
+    found.close()
+
+
+def last_shown(text: str) -> str:
+    """The last line as it is left on the screen: without what it was written over."""
+    last = text.rstrip().rpartition("\n")[2].rpartition("\r")[2]
+    return last[3:] if last.startswith("\x1b[K") else last
+
+
+# --- The line that is kept up to date -----------------------------------------------------------
+
+def test_live_line(terminal: Terminal) -> None:
+    with SimulatedCsm(backup_seconds=2.5) as csm:
+        terminal.start(*server_options(csm), "-t", TASK)
+        assert terminal.end() == 0 and csm.errors == []
+        (_, backup_id), = csm.world.backups_made
+    text = terminal.text.replace("\r\n", "\n")
+    live = re.findall(r"\r(?:\x1b\[K)?([^\r\n\x1b]+)(?=\r)", text)
+    assert len({re.sub(r"\W.*", "", part) for part in live}) > 1  # the time passes
+    assert any("IWNR" in part and "running" in part for part in live)
+    assert max(map(len, live)) < COLUMNS  # else the terminal would break the line
+    last = last_shown(terminal.text)
+    assert last.startswith("verified") and backup_id in last
+
+
+def test_live_line_of_failure(terminal: Terminal) -> None:
+    """The line is cleared before the one that says why it failed."""
+    with SimulatedCsm() as csm:
+        csm.world.task(TASK).outcome = "error"
+        terminal.start(*server_options(csm), "-t", TASK)
+        assert terminal.end() == 7 and csm.errors == []
+    last = last_shown(terminal.text)
+    assert last.startswith("run-cr-wflow-ds8k")
+    assert "IWNR0001E" in last
+
+
+@pytest.mark.parametrize("stdout", ["terminal", "pipe"])
+def test_no_live_line_without_terminal(stdout: str, terminal: Terminal) -> None:
+    """stderr is a pipe: no cursor is moved, whatever stdout is."""
+    with SimulatedCsm(backup_seconds=1.5) as csm:
+        streams = {} if stdout == "terminal" else {"stdout": subprocess.PIPE}
+        process = terminal.start(*server_options(csm), "-t", TASK, stderr=subprocess.PIPE,
+                                 **streams)
+        out, err = process.communicate(timeout=30)
+        assert process.returncode == 0 and csm.errors == []
+    terminal.read(0.05)
+    assert b"\r" not in err and b"\x1b" not in err and b"INFO" in err
+    assert "\x1b" not in terminal.text and b"\r" not in (out or b"")
+    assert len((terminal.text + (out or b"").decode()).splitlines()) == 1
+
+
+def test_quiet_on_terminal(terminal: Terminal) -> None:
+    with SimulatedCsm() as csm:
+        terminal.start(*server_options(csm), "-t", TASK, "-q")
+        assert terminal.end() == 0 and terminal.text == "" and csm.errors == []
+
+
+# --- Tables -------------------------------------------------------------------------------------
+
+def long_names(csm: SimulatedCsm) -> None:
+    csm.world.add_session(LONG_SESSION, state="Suspended (Partial)", status="Inactive")
+    csm.world.add_session("\u0160".join(["x" * 29, "y" * 30]), status="Severe")
+    csm.world.add_task(60, LONG_TASK, [(LONG_SESSION, "Backup"), (SESSION, "Backup")],
+                       pendingApproval=False)
+
+
+def test_list(terminal: Terminal) -> None:
+    with SimulatedCsm() as csm:
+        long_names(csm)
+        terminal.start(*server_options(csm), "--list", stderr=subprocess.DEVNULL)
+        assert terminal.end() == 0 and csm.errors == [] and csm.world.attempts == []
+        lines = terminal.text.replace("\r\n", "\n").splitlines()
+        assert [line for line in lines if len(line) > COLUMNS] == []
+        tasks = [task.name for task in csm.world.tasks]
+        sessions = list(csm.world.sessions)
+    for name in tasks + [each.name for each in sessions if each.rulesname == "Safeguarded Copy"]:
+        assert any(line.endswith(name) for line in lines), name
+    for each in sessions:
+        if each.rulesname != "Safeguarded Copy":
+            assert not any(line.endswith(" " + each.name) and each.state in line for line in lines)
+        for backup in each.backups[:1]:
+            assert str(backup.id) in terminal.text
+
+
+@pytest.mark.parametrize("target", [["-t", LONG_TASK], ["-S", LONG_SESSION]],
+                         ids=["task", "session"])
+def test_check(target: List[str], terminal: Terminal) -> None:
+    with SimulatedCsm() as csm:
+        long_names(csm)
+        terminal.start(*server_options(csm), *target, "--check", stderr=subprocess.DEVNULL)
+        assert terminal.end() == 0 and csm.errors == [] and csm.world.attempts == []
+    lines = terminal.text.replace("\r\n", "\n").splitlines()
+    table, result = lines[:-1], lines[-1]
+    assert [line for line in table if len(line) > COLUMNS] == []
+    assert result.startswith("checked")
+    for name in [LONG_SESSION] + [LONG_TASK] * (target[0] == "-t"):
+        assert any(line.endswith(name) for line in table), name
+
+
+# --- Errors -------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("options, near", [
+    (["-t", "Backup Payrol"], [TASK]),
+    (["-t", "itso_sgc_h3_lah81"], ["ITSO_SGC_H3_LAH81"]),
+    (["-S", "SGC payroll"], [SESSION]),
+    (["-t", "ITSO_SGC_H3_LAH18"], ["ITSO_SGC_H3_LAH81"]),
+    (["-t", "Backup payroll", "-S", SESSION], [TASK]),
+    (["-t", TASK, "-S", "SGC Pay-roll"], [SESSION]),
+], ids=str)
+def test_closest_names(options: List[str], near: List[str]) -> None:
+    with SimulatedCsm() as csm:
+        result = run_inside(*server_options(csm), *options)
+        assert result.code == 5 and result.out == ""
+        assert csm.world.attempts == [] and csm.errors == []
+    last = result.err.splitlines()[-1]
+    for name in near:
+        assert '"%s"' % name in last
+
+
+# --- Prompts ------------------------------------------------------------------------------------
+
+def without_credentials(csm: SimulatedCsm, *more: str) -> List[str]:
+    return ["-s", "127.0.0.1:%d" % csm.port, "--fingerprint", csm.fingerprint, *more, "-t", TASK]
+
+
+def test_prompts(terminal: Terminal) -> None:
+    """User and password are asked for; nothing of it is on stdout, and the password nowhere."""
+    with SimulatedCsm() as csm:
+        process = terminal.start(*without_credentials(csm), stdout=subprocess.PIPE)
+        terminal.read_until(lambda text: "user" in text.lower())
+        assert terminal.echo() and csm.requests == []
+        terminal.type(USER + "\n")
+        terminal.read_until(lambda text: "password" in text.lower())
+        until = time.monotonic() + 10
+        while terminal.echo():
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        terminal.type(PASSWORD + "\n")
+        code = terminal.end()
+        out = process.stdout.read().decode() if process.stdout else ""
+        assert code == 0, terminal.text
+        assert terminal.echo()  # as it was
+        assert csm.requests[0].form == {"username": USER, "password": PASSWORD}
+        assert len(csm.world.triggers) == 1 and csm.errors == []
+    assert len(out.splitlines()) == 1 and out.startswith("verified")
+    assert PASSWORD not in terminal.text + out
+
+
+def test_password_prompt_alone(terminal: Terminal) -> None:
+    with SimulatedCsm() as csm:
+        csm.world.password = "p\u00e4ss w\u00f6rd"
+        process = terminal.start(*without_credentials(csm, "-u", USER, "--check", "-q"),
+                                 stdout=subprocess.PIPE)
+        terminal.read_until(lambda text: "password" in text.lower())
+        assert "user" not in terminal.text.lower()
+        terminal.type(csm.world.password + "\n")
+        assert terminal.end() == 0, terminal.text
+        assert process.stdout and process.stdout.read() == b""
+        assert csm.world.attempts == [] and csm.errors == []
+        assert csm.world.password not in terminal.text
+
+
+@pytest.mark.parametrize("at", ["user", "password"])
+def test_ctrl_c_at_a_prompt(at: str, terminal: Terminal) -> None:
+    with SimulatedCsm() as csm:
+        known = [] if at == "user" else ["-u", USER]
+        process = terminal.start(*without_credentials(csm, *known), stdout=subprocess.PIPE)
+        terminal.read_until(lambda text: at in text.lower())
+        time.sleep(0.1)
+        terminal.type("\x03")
+        assert terminal.end() == 130, terminal.text
+        assert process.stdout and process.stdout.read() == b""
+        assert csm.requests == []
+    assert terminal.echo() and "Traceback" not in terminal.text
+    assert "nothing was started" in terminal.text
+
+
+@pytest.mark.parametrize("typed", ["\x04", "\n", "  \n"], ids=["end", "empty", "blank"])
+@pytest.mark.parametrize("at", ["user", "password"])
+def test_nothing_typed(at: str, typed: str, terminal: Terminal) -> None:
+    with SimulatedCsm() as csm:
+        known = ["-p", PASSWORD] if at == "user" else ["-u", USER]
+        terminal.start(*without_credentials(csm, *known))
+        terminal.read_until(lambda text: at in text.lower())
+        time.sleep(0.1)
+        terminal.type(typed)
+        assert terminal.end() == 2, terminal.text
+        assert csm.requests == [] and "Traceback" not in terminal.text
+
+
+def test_no_prompt_without_terminal() -> None:
+    """cron and the jail cannot answer: it is an error at once."""
+    with SimulatedCsm() as csm:
+        process = start_program(*without_credentials(csm))
+        out, err = process.communicate(timeout=20)
+        assert process.returncode == 2 and out == b"" and csm.requests == []
+        assert len(err.splitlines()) == 1
+
+
+# --- Ctrl-C during the run ----------------------------------------------------------------------
+
+def test_ctrl_c_while_waiting(terminal: Terminal) -> None:
+    with SimulatedCsm() as csm:
+        csm.world.task(TASK).outcome = "hang"
+        terminal.start(*server_options(csm), "-t", TASK)
+        terminal.read_until(lambda text: "\r" in text.replace("\r\n", "")
+                            and len(csm.requests) > 6)
+        terminal.type("\x03")
+        assert terminal.end() == 130 and csm.errors == []
+        assert len(csm.world.triggers) == 1
+    last = last_shown(terminal.text)
+    assert "interrupted" in last and "started" in last and "Traceback" not in terminal.text
