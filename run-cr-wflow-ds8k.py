@@ -370,7 +370,7 @@ def find_session(csm: Csm, name: str, tasks: List[str]) -> Any:
     if not tasks:
         with contextlib.suppress(Unreachable, LoginRefused, Refused):
             return csm.session(name, once=True)
-    names = csm.get(SHORT, lambda reply: [each["name"] + "" for each in reply.data])
+    names = csm.get(SHORT, lambda reply: [each["name"] + "" for each in array(reply.data)])
     if name not in names:
         raise NotFound(f'{csm.servers[0]} shows no {"task and no " if tasks else ""}session '
                        f'"{name}"; {closest(name, names + tasks)}')
@@ -408,7 +408,8 @@ def look(csm: Csm, noted: State) -> State:
         except (Unreachable, LoginRefused, Refused) as fault:  # an older server: the list tells
             csm.single_task = not isinstance(fault, Refused)
     if noted.task and (not task or task.id != noted.task.id):
-        task = {each.id: each for each in csm.get(TASKS, read_tasks)}.get(noted.task.id)
+        wanted = noted.task.id
+        task = csm.get(TASKS, lambda reply: {each.id: each for each in read_tasks(reply)}[wanted])
     return State(task, [csm.session(each.name) for each in noted.sessions], noted.since)
 
 def fresh(noted: State, now: State) -> List[Optional[Backup]]:
