@@ -253,7 +253,8 @@ LOST = {
 
 @pytest.mark.parametrize("lost, age", [
     # A list that just lacks its newest entry looks whole: only that entry's age tells.
-    (lost, age) for lost in LOST for age in (20, 4000) if (lost, age) != ("newest is left out", 20)])
+    (lost, age) for lost in LOST for age in (20, 4000)
+    if (lost, age) != ("newest is left out", 20)])
 @pytest.mark.parametrize("target", TARGETS)
 def test_old_backup(odd_run, target, lost, age):
     """The reading before the trigger lost it, and then the run makes no backup."""
