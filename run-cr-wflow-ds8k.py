@@ -226,7 +226,7 @@ class Csm:
             raise self._failure(error, what, lost) from None
         finally:
             self._report.progress("DEBUG", f"{what}: {status}, {time.monotonic() - began:.2f} s")
-        text = body.decode("utf-8", "replace")
+        text = body.decode("utf-8-sig", "replace")
         data, fault = None, f"no JSON, but {self._hide(text[:9999])[:60]!r}" if text else "empty"
         with contextlib.suppress(ValueError, RecursionError):  # int() of 1e6 digits takes minutes
             data, fault = json.loads(text, parse_int=lambda digits: int(digits[:25])), ""
@@ -235,9 +235,10 @@ class Csm:
         need(answer.status_code < 500 and answer.status_code not in (408, 429), lost(what))
         need(not 300 <= answer.status_code < 400, (
             WrongServer if lost is Unreachable else lost)(f"{what}: a redirect"))
-        date = email.utils.parsedate_tz(answer.headers.get("Date", "none"))
-        return Reply(answer.status_code, data, fault, message,
-                     email.utils.mktime_tz(date) if date else 0, what, self._hide)
+        date = 0.0
+        with contextlib.suppress(*ODD, OverflowError):
+            date = email.utils.parsedate_to_datetime(answer.headers["Date"]).timestamp()
+        return Reply(answer.status_code, data, fault, message, date, what, self._hide)
 
     def _hide(self, text: str) -> str:
         """A server's text without the secrets that it may echo, however spelt."""
@@ -431,7 +432,7 @@ def trigger(csm: Csm, noted: State, report: "Report") -> State:
     before, report.started = report.started, "perhaps"
     try:
         report.reply = csm.command(f"{TASKS}/{noted.task.id}", None) if noted.task else csm.command(
-            "/sessions/" + quote(noted.sessions[0].name, safe=""), {"cmd": "Backup"})
+            session_path(noted.sessions[0].name), {"cmd": "Backup"})
         report.started = "yes"
     except OutcomeUnknown as error:
         report.progress("WARNING", f"{error}; looking whether it arrived")
@@ -458,7 +459,7 @@ def polls(deadline: float) -> Iterator[float]:
 def follow(csm: Csm, noted: State, report: "Report", no_wait: bool) -> None:
     """Look until the backup is proven. A trigger that got no answer goes out once more, and only
     after a look that found no trace of it when one request timeout had passed."""
-    seen_running, over_at, again = bool(noted.since), None, False
+    seen_running, over_at, again = bool(noted.task and noted.task.state == "running"), None, False
     for waited in polls(csm.deadline):
         try:
             now = look(csm, noted)
@@ -490,9 +491,9 @@ def judge(noted: State, now: State, reply: Message, over: bool, late: bool) -> b
             raise BackupFailed(f'session "{session.name}" turned Severe or haserror')
     proven, last, errors = all(each and each.valid for each in fresh(noted, now)), reply, []
     if now.task and noted.task:
-        last, start = now.task.message, max(noted.since, now.task.last_ran, noted.task.last_ran + 1)
-        errors = [each for each in now.task.recent
-                  if each.when >= start and each.severity not in ("", "I", "W")]
+        last = now.task.message
+        errors = [each for each in now.task.recent if each not in noted.task.recent
+                  and each.severity not in ("", "I", "W")]
         if last.severity not in ("", "I") and (late or last != noted.task.message):
             errors.append(last)  # and it is not the message of the run before
     if over and errors:
@@ -679,44 +680,36 @@ def address(text: str, port: str, option: str) -> str:
         raise UsageError(f"{option}: not HOST, HOST:PORT or [IPv6]:PORT (no https://, no path)")
     return f"{match.group(1)}:{int(port)}"
 
-def read_password(args: argparse.Namespace, report: Report) -> Optional[str]:
-    """From --password-file, the environment, or the terminal."""
-    name = args.password_file
-    if name is None and "CSM_USER_PASSWD" not in os.environ and sys.stdin and sys.stdin.isatty():
-        import getpass  # only a terminal needs it
-        return getpass.getpass("CSM password: ")
-    if name is None:
-        return os.environ.get("CSM_USER_PASSWD")
-    with open(0 if name == "-" else name, "rb") as file:
-        lines = file.read(65536).decode("utf-8").splitlines()
-        if name != "-" and os.fstat(file.fileno()).st_mode & 0o077:
-            report.progress("WARNING", "others can read the password file: chmod 600 it")
-    need(len(lines) == 1, UsageError("--password-file: not one line"))
-    return lines[0]
+def credential(name: str, args: argparse.Namespace, report: Report) -> Optional[str]:
+    """What -u or -p does not give: from --password-file, the environment, or the terminal."""
+    if name == "csm_user_passwd" and args.password_file is not None:
+        with open(0 if args.password_file == "-" else args.password_file, "rb") as file:
+            lines = file.read(65536).decode("utf-8").splitlines()
+            if args.password_file != "-" and os.fstat(file.fileno()).st_mode & 0o077:
+                report.progress("WARNING", "others can read the password file: chmod 600 it")
+        need(len(lines) == 1, UsageError("--password-file: not one line"))
+        return lines[0]
+    if name.upper() in os.environ or not (sys.stdin and sys.stdin.isatty()):
+        return os.environ.get(name.upper())
+    if name == "csm_user":
+        report.write("stderr", "CSM user: ", end="")
+        return sys.stdin.readline().rstrip("\n")
+    import getpass  # only a terminal needs it
+    return getpass.getpass("CSM password: ")
 
 def complete(args: argparse.Namespace, report: Report) -> None:
     """Get user and password, and check all that can be checked before anything is sent."""
     for name in ("csm_user", "csm_user_passwd"):
-        value = getattr(args, name)
-        if value is not None and args.base64:
-            try:
-                value = re.sub(r"\n\Z", "", base64.b64decode(value, validate=True).decode("utf-8"))
-            except ValueError:  # its text would show the value
-                raise UsageError(f"--base64: --{name} is no Base64 of a text") from None
-        setattr(args, name, value)
-    if args.csm_user is None:
-        args.csm_user = os.environ.get("CSM_USER")
-    if args.csm_user is None and sys.stdin and sys.stdin.isatty():
-        report.write("stderr", "CSM user: ", end="")
-        args.csm_user = sys.stdin.readline().rstrip("\n")
-    try:
-        if args.csm_user_passwd is None:
-            args.csm_user_passwd = read_password(args, report)
-        if args.ca_file is not None:
-            ssl.create_default_context(cafile=args.ca_file)
-    except (OSError, ValueError, EOFError) as error:
-        file = "--ca-file" if args.csm_user_passwd else "--password-file"
-        raise UsageError(f"{file}: {getattr(error, 'strerror', None) or 'no text'}") from None
+        value, source = getattr(args, name), "--base64" if args.base64 else "--password-file"
+        try:
+            if value is None:
+                setattr(args, name, credential(name, args, report))
+            elif args.base64:
+                value = base64.b64decode(value, validate=True).decode("utf-8")
+                setattr(args, name, re.sub(r"\n\Z", "", value))
+        except (OSError, ValueError, EOFError) as error:  # a ValueError would show the value
+            reason = getattr(error, "strerror", None) or "it is no text"
+            raise UsageError(f"--{name}, {source}: {reason}") from None
     for name in ("csm_server", "csm_port", "csm_user", "csm_user_passwd", "csm_task",
                  "csm_session"):
         value = getattr(args, name)
@@ -727,6 +720,11 @@ def complete(args: argparse.Namespace, report: Report) -> None:
         except UnicodeDecodeError:
             raise UsageError(f"--{name} is not UTF-8") from None
     need(args.csm_task or args.csm_session or args.list, UsageError("--csm_task is missing"))
+    try:
+        if args.ca_file is not None:
+            ssl.create_default_context(cafile=args.ca_file)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--ca-file: {error}") from None
     address("-P", args.csm_port, "-P")
     args.servers = [address(each, args.csm_port, "-s") for each in args.csm_server.split(",")]
     need(len(args.servers) < 3, UsageError("-s: more than the two servers of a pair"))
@@ -736,23 +734,18 @@ def complete(args: argparse.Namespace, report: Report) -> None:
     need(len(pins) < 3 and all(re.match(r"[0-9a-f]{64}\Z", each) for each in args.fingerprint),
          UsageError("--fingerprint: not the 64 hexadecimal digits of a SHA-256"))
 
-def row(state: str, when: str, name: str, *below: str) -> List[str]:
-    """Of a table that fits 80 columns and cuts no name, since names are there to be copied."""
-    head = f"{state:9} {when:20} "
-    return ([head + name] if len(head + name) <= 80 else [head, "    " + name]) + [
-        "    " + each for each in below]
-
 def tables(tasks: List[Task], sessions: List[Session]) -> List[str]:
-    lines = row("STATE", "LAST RUN", "TASK") if tasks else []
+    """Lines of at most 80 columns with names of 60, none of them cut: they are to be copied."""
+    lines = ["STATE     TASK"] if tasks else []
     for task in tasks:
-        lines += row(task.state, show_time(task.last_ran), task.name, *(
-            f"backs up {name}" for name in task.sessions))
-    lines += row("STATUS", "NEWEST BACKUP", "SAFEGUARDED COPY SESSION")
+        lines += [f"{task.state:9} {task.name}", f"          last run {show_time(task.last_ran)}"]
+        lines += [f"          backs up {name}" for name in task.sessions]
+    lines.append("STATUS    SAFEGUARDED COPY SESSION")
     for each in sessions:
         newest = max(each.backups, key=lambda backup: backup.seconds, default=None)
-        lines += row(each.status, show_time(newest.seconds if newest else 0), each.name,
-                     f"state {each.state}, " + (
-                         f"backup {newest.id}, valid {newest.valid}" if newest else "no backup"))
+        lines += [f"{each.status:9} {each.name}", f"          state {each.state}",
+                  f"          newest backup {newest.id} of {show_time(newest.seconds)}, valid "
+                  f"{newest.valid}" if newest else "          no backup"]
     return lines
 
 def show_list(csm: Csm, report: Report) -> Tuple[str, str, List[str]]:
@@ -793,12 +786,12 @@ def run(args: argparse.Namespace, report: Report) -> Tuple[str, str, List[str]]:
                 report.progress("INFO", f"HA: {csm.check_active()}")
             return "checked", f"{title} is ready: nothing was started", tables(
                 [noted.task] if noted.task else [], noted.sessions)
-        if len(ages) == len(noted.sessions) and -SKEW <= min(ages) and max(
-                ages) < args.min_interval * 60:
+        if args.min_interval and len(ages) == len(noted.sessions) and (
+                -SKEW <= min(ages) and max(ages) < args.min_interval * 60):
             return "skipped", (f"{title}: nothing was started: its newest valid backup is "
                                f"{max(ages) / 60:.0f} minutes old"), []
         report.saw(noted, noted)
-        if noted.since:
+        if noted.task and noted.task.state == "running":  # join that run
             report.reply, report.started = UNSEEN, "yes"
         else:
             noted = trigger(csm, noted, report)
