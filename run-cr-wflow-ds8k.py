@@ -434,6 +434,7 @@ def trigger(csm: Csm, noted: State, report: "Report") -> State:
         report.reply = csm.command(f"{TASKS}/{noted.task.id}", None) if noted.task else csm.command(
             session_path(noted.sessions[0].name), {"cmd": "Backup"})
         report.started = "yes"
+        report.progress("INFO", f"started: {report.reply.text}")
     except OutcomeUnknown as error:
         report.progress("WARNING", f"{error}; looking whether it arrived")
     except (Unreachable, LoginRefused, Refused) as error:  # this one was not processed
@@ -553,7 +554,8 @@ class Report:
             for each, new in zip(now.sessions, fresh(noted, now))]
         if now.task:
             self.tell(now.task.message)
-        text = (f"task {now.task.state}; " if now.task else "") + self.state()
+        running = now.task and now.task.state == "running"
+        text = ("task running; " if running else "") + self.state()
         if waited and (text != self._shown or waited >= self._said + 60):
             self._shown, self._said = text, waited
             self.progress("INFO", text)
@@ -561,7 +563,8 @@ class Report:
 
     def state(self) -> str:
         return "; ".join([f'session "{each["name"]}" ({each["status"]}): ' + (
-            "backup {id} of {time}, copy sets {copy_sets}, valid {valid}".format(**each["backup"])
+            "backup {id} of {time}, copy sets {copy_sets}, ".format(**each["backup"]) + (
+                "valid" if each["backup"]["valid"] else "NOT VALID")
             if each["backup"] else "no new backup") for each in self.result["sessions"]
             ] + [self.result["csm_message"]["text"]])
 
@@ -744,8 +747,8 @@ def tables(tasks: List[Task], sessions: List[Session]) -> List[str]:
     for each in sessions:
         newest = max(each.backups, key=lambda backup: backup.seconds, default=None)
         lines += [f"{each.status:9} {each.name}", f"          state {each.state}",
-                  f"          newest backup {newest.id} of {show_time(newest.seconds)}, valid "
-                  f"{newest.valid}" if newest else "          no backup"]
+                  f"          newest backup {newest.id} of {show_time(newest.seconds)}"
+                  + ", NOT VALID" * (not newest.valid) if newest else "          no backup"]
     return lines
 
 def show_list(csm: Csm, report: Report) -> Tuple[str, str, List[str]]:
@@ -798,7 +801,8 @@ def run(args: argparse.Namespace, report: Report) -> Tuple[str, str, List[str]]:
     if not (args.no_wait and report.reply):
         follow(csm, noted, report, args.no_wait)
     report.result["server"] = csm.servers[0]
-    return "accepted" if args.no_wait else "verified", f"{title}: {report.state()}", []
+    took = f"after {time.monotonic() - report.began:.0f} s"
+    return "accepted" if args.no_wait else "verified", f"{title}, {took}: {report.state()}", []
 
 BEGUN = {"no": "nothing was started", "perhaps": "it is not known whether the run has started",
          "yes": "CSM goes on with what was started"}
