@@ -10,20 +10,43 @@ As a library, in the threads of the test process:
 
 By hand: `python simulated_csm.py`, then run any client against it; see --help.
 
-Published by IBM, in its documentation, its sample programs or their output: the paths, the form
-fields, the token and its header, the 401 for an expired token, the fields of tasks, sessions and
-backups, the tasks 26 to 29 with their names, their steps and the messages of their runs, the
-message ids except those below, the reply to a run request, the fields of /system/ha, the
-backup id in epoch seconds, a session in Warning after a backup, and that commands to one session
-wait for one another.
+Published by IBM, in its documentation, its sample programs or their output: paths and form fields;
+the token, its header, its 2 hours and the 401 for one that has expired; the fields of tasks,
+sessions, backups, command replies and /system/ha; the tasks 26 to 29 with their names, the steps
+of 26 to 28, the message ids of a run of 27; that a run request is answered at once; the texts of
+IWNR1026I, 2212I and 3048I; the backup id in epoch seconds; the commands of a Safeguarded Copy
+session; a session in Warning after a backup; that commands to one session wait for one another;
+that a standby mirrors the active server's data.
 
-Assumed, since nobody has published it (most of it can be chosen by an option of `World`): every
-message id IWNR00nnX, which are invented; what a refused login, a standby, a task that is running
-or waits for approval, and an unknown id or name get; 404 and 405; that a session's command blocks
-until it is done; that GET /sessions shows no backups and GET /sessions/{name} does; the texts
-of messages, IWNR1026I and IWNR2212I aside; all that goes wrong in a run (the outcomes). Tasks
-and sessions whose names csm-api does not know ("SGC Payroll", "Twice", ...) are there because
-a client must cope with such names. All times shown are UTC.
+Assumed is the rest, since nobody has published it. Where there is a (*), an option of `World` or an
+outcome makes it otherwise.
+
+- Messages: all ids IWNR00nnX, which are invented; all texts but those three (IWNR1026I's was
+  published for other commands than Backup); what `inserts` holds; that `lastmessage` is id, time
+  and text (*). That an error comes with HTTP 200 is published, but not for which error.
+- Log-in: what a refused one gets (*); the body of the 401 for a token; that the other server of a
+  pair takes the token, too (*).
+- A task that runs already (*), waits for approval (*) or cannot be run (*), and any command to a
+  standby (*): HTTP 200 and a message that ends in E. An id that does not exist: HTTP 404.
+- GET of an unknown session, and POST to it: HTTP 200 and IWNR1024E. A command that this type of
+  session does not have: HTTP 200 and an error. Any other path or method: HTTP 404.
+- A session's command answers when it is done (seen, but not for Backup), with IWNR1026I; a
+  non-blocking one (*) answers IWNR1026I at once, before there is any backup. Until it is done the
+  session shows nothing of it; then the backup shows, and is valid (*).
+- 6.3.1: `resultText` in place of `msgTranslated` in command replies, and 404 for a single task (*).
+- A synchronous run answers with the run's last message. (Of its paths all that IBM's clients use
+  are there.)
+- Tasks: `lastRan` of one that never ran (*), `nextRun`, the unit of `interval`, `description`,
+  `logOnFailure`, the steps of 29; servers that show no steps (*) or no affectedSession (*).
+- Sessions: what GET /sessions shows (the same as /sessions/short: no backups); `backupInfo` where
+  there is no backup (*); the spelling of BackupResults (*); backups without an id (*); booleans as
+  strings (*); 8 copy sets, H1 and "" everywhere; state and commands of sessions of other types; how
+  long the Warning lasts; that a first backup takes a session from Defined to Protected.
+- /system/ha: that a server without a partner says IWNR3048I and islocalactive true, a standby
+  islocalactive false; that it may not be there (*).
+- All that goes wrong in a run (the outcomes). A Date header; connections that are kept open; UTC.
+- The tasks and sessions not named above ("SGC Payroll", "Twice", "MM HS", ...): a client must cope
+  with such names.
 """
 
 import argparse
@@ -46,7 +69,7 @@ import tempfile
 import threading
 import time
 import traceback
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple, Union
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple, Union
 from urllib.parse import parse_qsl, unquote
 
 import trustme
@@ -60,18 +83,22 @@ Reply = Tuple[int, Any]  # HTTP status, object to be sent as JSON
 FAULTS = (
     "reset-before", "reset-after", "silent-before", "silent-after",
     "500", "500-after", "503", "503-after", "html", "html-after", "empty", "empty-before",
-    "cut", "401", "403", "404", "slow", "trickle", "refuse", "redirect", "redirect-after",
-    "garbage",
+    "cut", "401", "403", "404", "slow", "trickle", "refuse", "redirect", "garbage",
 )
 NOT_PROCESSED = ("500", "503", "html", "401", "403", "404", "refuse", "redirect", "garbage")
 
-TASK_OUTCOMES = (
-    "good", "error", "error-after-backup", "warning", "no-backup", "invalid", "valid-late",
-    "late", "severe", "hang", "refuse", "refuse-http", "approval", "ignored", "silent-run",
-)
+# How a Backup can end: each of these can be said of a session, or of a task for its Backup steps.
 SESSION_OUTCOMES = (
     "good", "error", "no-backup", "invalid", "valid-late", "late", "severe", "hang", "refuse-http",
 )
+TASK_OUTCOMES = SESSION_OUTCOMES + (
+    "error-after-backup", "warning", "refuse", "approval", "ignored", "silent-run",
+)
+# The HTTP status of a refusal, where its option or outcome is no number.
+REFUSALS = {"error": 200, "refuse": 200, "refuse-E": 200, "no-token": 200, "refuse-http": 400,
+            "http": 409}
+WARNING_SECONDS = 60  # how long a session stays in Warning after a backup
+TOKEN_SECONDS = 7200
 
 # The options that make a server of another age.
 DIALECTS: Dict[str, Dict[str, Any]] = {
@@ -175,7 +202,7 @@ class Backup:
     """One backup of a session; `id` is its time in epoch seconds."""
 
     def __init__(self, id: int, valid: bool = True) -> None:
-        self.id, self.valid, self.numCopySets = id, valid, "8"
+        self.id, self.valid = id, valid
 
 
 class Session:
@@ -183,18 +210,13 @@ class Session:
 
     def __init__(self, name: str, rulesname: str, **fields: Any) -> None:
         self.name, self.rulesname = name, rulesname
-        self.description = ""
-        self.numcopysets = 8
-        self.productionhost = "H1"
         self.status, self.state = "Normal", "Protected"
         self.haserror, self.recoverable = False, True
-        self.hyperswapstatus = ""
         self.backups: List[Backup] = []
         self.warning_until = 0.0
         self.outcome = "good"
-        self.late_seconds = 0.5
-        self.commands = COMMANDS.get(rulesname, ["Refresh States"])
-        self.lock = threading.Lock()
+        self.late_seconds = 5.0
+        self.lock = threading.Lock()  # held by the command that is at work
         vars(self).update(fields)
 
 
@@ -203,22 +225,13 @@ class Task:
 
     def __init__(self, id: int, name: str, steps: List[Tuple[str, str]], **fields: Any) -> None:
         self.id, self.name, self.steps = id, name, steps
-        self.description = ""
         self.enabled, self.running, self.pendingApproval = True, False, False
         self.lastRan: Optional[float] = None
-        self.nextRun: Optional[float] = None
         self.schedule: Dict[str, Any] = {"type": "IntervalTaskSchedule", "interval": 60}
-        self.runtaskonsuccess, self.runtaskonfailure, self.logOnFailure = 0, 0, False
-        self.messages: List[Message] = []
+        self.messages: List[Message] = []  # replaced by a longer one, never changed
         self.outcome = "good"
-        self.late_seconds = 0.5
-        self.runs = 0  # how many are under way
+        self.late_seconds = 5.0
         vars(self).update(fields)
-
-
-class Listing(List[Any]):
-    """A reply whose elements have been turned into JSON already."""
-    texts: List[str] = []
 
 
 # --- The state, and what the commands do to it --------------------------------------------------
@@ -230,16 +243,13 @@ class World:
     """
     backup_seconds = 0.2  # how long a Backup takes
     step_seconds = 0.02  # how long any other step or command takes
-    warning_seconds = 60.0  # how long a session stays in Warning after a backup
-    latency = 0.0  # seconds before each reply
     clock_offset = 0.0  # how far the server's clock is wrong
     large = False  # 16 tasks with 5,000 messages each, 500 sessions, 500 backups in each
     # Dialects.
-    messages = "lastmessage"  # | lastmessage-id | array | array-no-text | none
+    messages = "lastmessage"  # | lastmessage-id | array | array-no-text
     command_text = "msgTranslated"  # | resultText | none
     backup_results = "BackupResults"  # | backupResults
     numbers = "numbers"  # | strings | all-strings (the booleans too)
-    time_unit = "ms"  # | s: of lastRan and nextRun
     never_ran: Union[None, int, str] = 0  # | None | "missing": lastRan of a new task
     single_task = 200  # | 404 | 405: what GET of one task gets
     steps = True  # whether a task shows its actions
@@ -247,22 +257,18 @@ class World:
     backup_id_shown = True
     no_backups = "empty"  # | missing | sequence: backupInfo where there is no backup
     blocking = True  # whether a session's command answers once it is done, or at once
-    # Refusals: "refuse-E" is HTTP 200 with a message that ends in E; a number is the HTTP status.
-    running_again = "refuse-E"  # | 409 | 500 | second-run
-    approval = "refuse-E"  # | 409 | 500
-    unknown_id = "404"  # | refuse-E
-    standby = "error"  # | http | 503: what a standby answers to a command
+    # What is refused: "refuse-E" is HTTP 200 with a message that ends in E, a number the status.
+    running_again = "refuse-E"  # | 409 | 500: running a task that runs
+    approval = "refuse-E"  # | 409: running a task that waits for approval
+    standby = "error"  # | http | 503: any command to a standby
     # Logging in.
     user = "admin"
     password = "s3cret pass"
     login = "ok"  # | refuse: even the right password
     bad_login: Union[int, str] = 401  # | 403 | no-token | html
-    token_seconds = 7200.0
     token_requests: Optional[int] = None  # a token expires after so many requests
     shared_tokens = True  # whether the other server of a pair takes a token
-    # High availability.
-    ha: Optional[Dict[str, Any]] = None  # what /system/ha says other than the default
-    ha_supported = True
+    ha_supported = True  # whether there is a /system/ha
 
     def __init__(self, **options: Any) -> None:
         if options.get("large"):
@@ -278,20 +284,20 @@ class World:
         self.triggers: List[Tuple[str, str, float]] = []
         self.attempts: List[Tuple[str, str, float]] = []
         self.backups_made: List[Tuple[str, str]] = []
-        self._rendered: Dict[int, Tuple[str, str]] = {}
+        self._rendered: Dict[int, Tuple[Dict[str, Any], bytes]] = {}
         self._populate()
 
     def clock(self) -> float:
         return time.time() + self.clock_offset
 
     def _populate(self) -> None:
-        """What csm-api publishes, under its real names, and what a client may stumble over."""
+        """What IBM has published, under its real names, and what a client may stumble over."""
         old = int(self.clock()) - 5 * 3600
         odd = "50%/Z\u00fcrich"
         for name in ("ITSO_SGC_H3_LAH81", "ITSO_SGC_LAH81", "ITSO_SGC_H1_LAH81", "SGC Payroll",
                      "SGC " + odd):
             ids = range(old + 20, old + 20 - (1800 * 500 if self.large else 1), -1800)
-            self.add_session(name, backups=[(seconds, True) for seconds in ids])
+            self.add_session(name, backups=[Backup(seconds) for seconds in ids])
         self.add_session("SGC Empty", status="Inactive", state="Defined", recoverable=False)
         self.add_session("ITSO_MGM_ACA91", "Metro Global Mirror", state="Prepared")
         self.add_session("MM HS", "Metro Mirror Failover/Failback", state="Prepared")
@@ -331,11 +337,8 @@ class World:
         for task in self.tasks:
             task.messages = history + task.messages
 
-    def add_session(self, name: str, rulesname: str = SGC, backups: Iterable[Any] = (),
-                    **fields: Any) -> Session:
-        """A session more; `backups` are (epoch second, valid), newest first."""
+    def add_session(self, name: str, rulesname: str = SGC, **fields: Any) -> Session:
         session = Session(name, rulesname, **fields)
-        session.backups = [item if isinstance(item, Backup) else Backup(*item) for item in backups]
         with self.lock:
             self.sessions.append(session)
         return session
@@ -363,11 +366,7 @@ class World:
 
     def _message(self, message_id: str, *inserts: str, when: Optional[float] = None) -> Message:
         when = self.clock() if when is None else when
-        moment = time.gmtime(when)
-        stamp = "%s %d, %d %d:%02d:%02d %s" % (
-            "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()[moment.tm_mon - 1],
-            moment.tm_mday, moment.tm_year, moment.tm_hour % 12 or 12, moment.tm_min,
-            moment.tm_sec, "PM" if moment.tm_hour >= 12 else "AM")
+        stamp = time.strftime("%b %d, %Y %I:%M:%S %p", time.gmtime(when)).replace(" 0", " ")
         text = "%s [%s] %s" % (message_id, stamp, TEXTS[message_id].format(*inserts))
         return Message(when, message_id, text)
 
@@ -379,8 +378,8 @@ class World:
             reply[self.command_text] = message.text
         return reply
 
-    def _refuse(self, how: str, message_id: str, *inserts: str) -> Reply:
-        return 200 if how == "refuse-E" else int(how), self._say(message_id, *inserts)
+    def _refuse(self, how: Any, message_id: str, *inserts: str) -> Reply:
+        return REFUSALS.get(how) or int(how), self._say(message_id, *inserts)
 
     # Backups.
 
@@ -390,60 +389,56 @@ class World:
             now = self.clock()
             backup = Backup(max([int(now)] + [old.id + 1 for old in session.backups]), valid)
             session.backups = [backup] + session.backups
-            session.warning_until = now + self.warning_seconds
+            session.warning_until = now + WARNING_SECONDS
             if session.state == "Defined":
                 session.status, session.state, session.recoverable = "Normal", "Protected", True
             self.backups_made.append((session.name, str(backup.id)))
             return backup
 
-    def _backup(self, session: Session, outcome: str, late_seconds: float) -> None:
-        """The work of one Backup command: it waits for the ones before it."""
+    def _backup(self, session: Session, cause: Union[Session, Task]) -> None:
+        """The work of one Backup command, whose outcome is that of `cause`: it waits for the
+        commands before it."""
         with session.lock:
             time.sleep(self.backup_seconds)
-            if outcome == "severe":
+            if cause.outcome == "severe":
                 session.status, session.haserror = "Severe", True
-            elif outcome == "late":
-                _later(late_seconds, lambda: self.make_backup(session))
-            elif outcome in ("invalid", "valid-late"):
+            elif cause.outcome == "late":
+                _later(cause.late_seconds, lambda: self.make_backup(session))
+            elif cause.outcome in ("invalid", "valid-late"):
                 backup = self.make_backup(session, valid=False)
-                if outcome == "valid-late":
-                    _later(late_seconds, lambda: setattr(backup, "valid", True))
-            elif outcome == "good":
+                if cause.outcome == "valid-late":
+                    _later(cause.late_seconds, lambda: setattr(backup, "valid", True))
+            elif cause.outcome == "good":
                 self.make_backup(session)
 
     def run_command(self, name: str, command: str, active: bool, stopped: threading.Event) -> Reply:
         """POST /sessions/{name}. `stopped` ends a command that would never answer."""
         backup = command == "Backup"
-        found = [session for session in self.sessions if session.name == name]
-        outcome = found[0].outcome if found and backup else "good"
         with self.lock:
             if backup:
                 self.attempts.append(("session", name, time.time()))
             if not active:
-                return self._refuse_as_standby()
+                return self._refuse(self.standby, "IWNR0007E")
+            found = [session for session in self.sessions if session.name == name]
             if not found:
                 return 200, self._say("IWNR1024E", name)
-            if command not in found[0].commands:
+            session = found[0]
+            if command not in COMMANDS[session.rulesname]:
                 return 200, self._say("IWNR0003E", name, command)
-            if outcome in ("error", "refuse-http"):
-                return 400 if outcome == "refuse-http" else 200, self._say("IWNR0009E", name)
+            if backup and session.outcome in ("error", "refuse-http"):
+                return self._refuse(session.outcome, "IWNR0009E", name)
             if backup:
                 self.triggers.append(("session", name, time.time()))
         if not backup:
-            with found[0].lock:
+            with session.lock:
                 time.sleep(self.step_seconds)
         elif not self.blocking:
-            if outcome != "hang":
-                _later(0, lambda: self._backup(found[0], outcome, found[0].late_seconds))
+            _later(0, lambda: self._backup(session, session))
         else:
-            if outcome != "hang":
-                self._backup(found[0], outcome, found[0].late_seconds)
-            if outcome in ("hang", "severe"):
+            self._backup(session, session)
+            if session.outcome in ("hang", "severe"):
                 stopped.wait()
         return 200, self._say("IWNR1026I", name, command)
-
-    def _refuse_as_standby(self) -> Reply:
-        return {"error": 200, "http": 409, "503": 503}[self.standby], self._say("IWNR0007E")
 
     # Runs of tasks.
 
@@ -454,15 +449,15 @@ class World:
             name = found[0].name if found else task_id
             self.attempts.append(("task", name, time.time()))
             if not active:
-                return self._refuse_as_standby()
+                return self._refuse(self.standby, "IWNR0007E")
             if not found:
-                return self._refuse(self.unknown_id, "IWNR0006E", name)
+                return 404, self._say("IWNR0006E", name)
             task = found[0]
             if task.outcome in ("refuse", "refuse-http"):
-                return 200 if task.outcome == "refuse" else 400, self._say("IWNR0009E", name)
+                return self._refuse(task.outcome, "IWNR0009E", name)
             if task.pendingApproval or task.outcome == "approval":
                 return self._refuse(self.approval, "IWNR0005E", name)
-            if task.running and self.running_again != "second-run":
+            if task.running:
                 return self._refuse(self.running_again, "IWNR0004E", name)
             self.triggers.append(("task", name, time.time()))
             self.start_run(task.id)
@@ -475,56 +470,41 @@ class World:
             return
         with self.lock:
             if task.outcome != "silent-run":
-                task.runs += 1
                 task.running, task.lastRan = True, self.clock()
             task.messages = task.messages + [self._message("IWNR2211I", task.name)]
-        _later(0, lambda: self._run(task, task.outcome))
+        _later(0, lambda: self._run(task))
 
-    def _run(self, task: Task, outcome: str) -> None:
+    def _run(self, task: Task) -> None:
         """The run itself, in a thread of its own."""
-        if outcome == "hang":
-            return
+        outcome = task.outcome
         last: Any = ("IWNR0002W" if outcome == "warning" else "IWNR2212I", task.name)
-        backups = [index for index, step in enumerate(task.steps) if step[1] == "Backup"]
-        for index, (name, command) in enumerate(task.steps):
-            failed = ("IWNR0001E", name, command)
-            if outcome == "error-after-backup" and index > backups[-1]:
-                last = failed
-                break
-            if command.startswith("wait:"):
-                time.sleep(self.step_seconds)
-                message = ("IWNR2220I", name, command[len("wait:"):])
-            elif command != "Backup":
-                time.sleep(self.step_seconds)
-                message = ("IWNR1026I", name, command)
-            else:
+        backups = [command for _, command in task.steps].count("Backup")  # still to be made
+        for name, command in task.steps:
+            message, failed = ("IWNR1026I", name, command), ("IWNR0001E", name, command)
+            if command == "Backup":
                 session = self.session(name)
                 # What is wrong with the task counts; if nothing is, what is wrong with the session.
-                how = {"error-after-backup": "good", "warning": "good", "silent-run": "good",
-                       "late": "no-backup", "good": session.outcome}.get(outcome, outcome)
-                if how == "hang":
+                cause: Any = task if outcome in SESSION_OUTCOMES[1:] else session
+                self._backup(session, cause)
+                if cause.outcome in ("hang", "severe"):
                     return
-                self._backup(session, how, session.late_seconds if outcome == "good"
-                             else task.late_seconds)
-                if how == "severe":
-                    return
-                if how in ("error", "refuse-http"):
+                if cause.outcome in ("error", "refuse-http"):
                     last = failed
                     break
-                message = ("IWNR1026I", name, command)
+                backups -= 1
+            elif outcome == "error-after-backup" and not backups:
+                break
+            else:
+                time.sleep(self.step_seconds)
+                if command.startswith("wait:"):
+                    message = ("IWNR2220I", name, command[len("wait:"):])
             with self.lock:
                 task.messages = task.messages + [self._message(*message)]
+        if outcome in ("error", "error-after-backup"):
+            last = failed  # of the last step, where there was none that could fail as wanted
         with self.lock:
-            if outcome in ("error", "error-after-backup") and last[0] == "IWNR2212I":
-                last = ("IWNR0001E", task.name, "last")
             task.messages = task.messages + [self._message(*last)]
-            if outcome != "silent-run":
-                task.runs -= 1
-                task.running = task.runs > 0
-        if outcome == "late":
-            for index in backups:
-                session = self.session(task.steps[index][0])
-                _later(task.late_seconds, functools.partial(self.make_backup, session))
+            task.running = False
 
     # What is shown.
 
@@ -541,17 +521,15 @@ class World:
         return str(value) if isinstance(value, (int, float)) else value
 
     def show_task(self, task: Task) -> Dict[str, Any]:
-        unit = 1000 if self.time_unit == "ms" else 1
         record: Dict[str, Any] = {
-            "id": task.id, "name": task.name, "description": task.description,
+            "id": task.id, "name": task.name, "description": "",
             "enabled": task.enabled, "running": task.running,
             "pendingApproval": task.pendingApproval or task.outcome == "approval",
-            "nextRun": int((task.nextRun or 0) * unit), "schedule": task.schedule,
-            "runtaskonsuccess": task.runtaskonsuccess, "runtaskonfailure": task.runtaskonfailure,
-            "logOnFailure": task.logOnFailure,
+            "nextRun": 0, "schedule": task.schedule, "runtaskonsuccess": 0, "runtaskonfailure": 0,
+            "logOnFailure": False,
         }
         if task.lastRan is not None:
-            record["lastRan"] = int(task.lastRan * unit)
+            record["lastRan"] = int(task.lastRan * 1000)
         elif self.never_ran != "missing":
             record["lastRan"] = self.never_ran
         if self.steps:
@@ -566,7 +544,7 @@ class World:
             record["lastmessage"] = task.messages[-1].text
         elif self.messages == "lastmessage-id":
             record["lastmessage"] = task.messages[-1].id
-        elif self.messages != "none":
+        else:
             record["messages"] = [{"baseDate": int(message.when * 1000), "msg": message.id}
                                   for message in task.messages]
             if self.messages == "array":
@@ -574,59 +552,46 @@ class World:
                     shown["resultText"] = message.text
         return self._dialect(record)
 
-    def show_tasks(self) -> List[Any]:
-        """All tasks. On a large server their JSON is kept, so that it costs the CPU but once."""
+    def show_tasks(self) -> Any:
+        """All tasks. A large server keeps the JSON of each, so that it costs the CPU but once."""
         if not self.large:
             return [self.show_task(task) for task in self.tasks]
-        listing = Listing()
-        listing.texts = texts = []
         for task in self.tasks:
-            state = repr([item for item in sorted(vars(task).items()) if item[0] != "messages"]
-                         + [len(task.messages), task.messages[-1]])
-            if self._rendered.get(id(task), ("", ""))[0] != state:
-                self._rendered[id(task)] = (state, _json(self.show_task(task)))
-            texts.append(self._rendered[id(task)][1])
-        return listing
+            if self._rendered.get(task.id, ({}, b""))[0] != vars(task):
+                self._rendered[task.id] = (dict(vars(task)), _json(self.show_task(task)))
+        return b"[%s]" % b", ".join(self._rendered[task.id][1] for task in self.tasks)
 
-    def show_session(self, session: Session, detail: str) -> Dict[str, Any]:
-        """A session's record; `detail` is short, long or backups."""
-        status = session.status
-        if status == "Normal" and self.clock() < session.warning_until:
-            status = "Warning"
+    def show_session(self, session: Session, backups: bool = False) -> Dict[str, Any]:
+        warning = session.status == "Normal" and self.clock() < session.warning_until
         record: Dict[str, Any] = {
-            "name": session.name, "numcopysets": session.numcopysets,
-            "productionhost": session.productionhost, "status": status, "state": session.state,
+            "name": session.name, "numcopysets": 8, "productionhost": "H1",
+            "status": "Warning" if warning else session.status, "state": session.state,
             "haserror": session.haserror, "recoverable": session.recoverable,
-            "hyperswapstatus": session.hyperswapstatus, "rulesname": session.rulesname,
+            "hyperswapstatus": "", "rulesname": session.rulesname,
         }
-        if detail != "short":
-            record["description"] = session.description
-        if detail == "backups" and session.rulesname == SGC:
+        if backups and session.rulesname == SGC:
             results = []
             for backup in session.backups:
                 shown = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(backup.id))
                 results.append({
-                    "backupID": str(backup.id), "numCopySets": backup.numCopySets,
-                    "valid": backup.valid, "blockingExpansion": "false",
-                    "timestamp": backup.id * 1000, "retention": "unknown", "backupTime": shown})
+                    "backupID": str(backup.id), "numCopySets": "8", "valid": backup.valid,
+                    "blockingExpansion": "false", "timestamp": backup.id * 1000,
+                    "retention": "unknown", "backupTime": shown})
                 if not self.backup_id_shown:
                     del results[-1]["backupID"]
-            sequence = {"backupSequence": "H1-B1", self.backup_results: results}
             if results or self.no_backups == "sequence":
-                record["backupInfo"] = [sequence]
+                record["backupInfo"] = [{"backupSequence": "H1-B1", self.backup_results: results}]
             elif self.no_backups == "empty":
                 record["backupInfo"] = []
         return self._dialect(record)
 
     def show_ha(self, active: bool) -> Dict[str, Any]:
         message = self._message("IWNR3048I", "SIMULATED-CSM")
-        record = {
+        return self._dialect({
             "msg": message.id, "resultText": message.text, "islocalactive": active,
             "maxsupportedconnections": 1, "localhaport": 9561, "serverinfo": [],
             "inserts": ["SIMULATED-CSM"], "timestamp": int(message.when * 1000),
-        }
-        record.update(self.ha or {})
-        return self._dialect(record)
+        })
 
     # Logging in.
 
@@ -634,13 +599,12 @@ class World:
         if self.login == "ok" and (form.get("username"), form.get("password")) == (
                 self.user, self.password):
             token = secrets.token_hex(24)
-            self.tokens[token] = {"until": time.time() + self.token_seconds, "server": server,
+            self.tokens[token] = {"until": time.time() + TOKEN_SECONDS, "server": server,
                                   "left": self.token_requests}
             return 200, {"token": token}
         if self.bad_login == "html":
             return 200, LOGIN_PAGE
-        return (200 if self.bad_login == "no-token" else int(self.bad_login),
-                self._say("IWNR0008E"))
+        return self._refuse(self.bad_login, "IWNR0008E")
 
     def known(self, token: Optional[str], server: int) -> bool:
         """Whether a token is good for one request more."""
@@ -663,8 +627,8 @@ def _later(seconds: float, action: Callable[[], Any]) -> None:
     timer.start()
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
 # --- The server ---------------------------------------------------------------------------------
@@ -681,11 +645,8 @@ class SimulatedCsm:
     def __init__(self, world: Optional[World] = None, port: int = 0, active: bool = True,
                  certificate: str = "localhost", host: str = "127.0.0.1",
                  **world_options: Any) -> None:
-        self.world = world or World()
-        if world_options:
-            if world:
-                raise TypeError("the world has its options already")
-            self.world = World(**world_options)
+        assert not (world and world_options), "the world has its options already"
+        self.world = world or World(**world_options)
         self.host, self.port, self.active = host, port, active
         self.context, self.fingerprint, self.ca_file = _certificate(certificate)
         self.requests: List[Request] = []
@@ -763,16 +724,12 @@ class SimulatedCsm:
                 # Bound, but not listening: connections are refused, and the port stays ours.
                 self._placeholder = self._socket()
             for connection in list(self._open):
-                self._shut(connection)
+                try:  # not SSLSocket's own: another thread reads from this socket
+                    socket.socket.shutdown(connection, socket.SHUT_RDWR)
+                except OSError:
+                    pass
         if seconds is not None:
-            _later(seconds or 0.001, self.accept_connections)
-
-    @staticmethod
-    def _shut(connection: ssl.SSLSocket) -> None:
-        try:  # not SSLSocket's own: it is not made for a socket that another thread reads from
-            socket.socket.shutdown(connection, socket.SHUT_RDWR)
-        except OSError:
-            pass
+            _later(seconds, self.accept_connections)
 
     def _accept(self, listener: socket.socket) -> None:
         # The thread that accepts is the one that closes: the number of a closed socket may be
@@ -864,8 +821,6 @@ class SimulatedCsm:
         reply = (0, "", b"")
         if when != "before" and (when or kind not in NOT_PROCESSED):
             reply = self._process(request)
-        if self.world.latency:
-            time.sleep(self.world.latency)
         keep = self._send(connection, reader, request, kind, reply)
         if self.on_request:
             self.on_request(request)
@@ -876,7 +831,7 @@ class SimulatedCsm:
         instead: Dict[str, Tuple[int, str, bytes]] = {
             "500": (500, "text/html", ERROR_PAGE), "503": (503, "text/html", ERROR_PAGE),
             "403": (403, "text/html", ERROR_PAGE), "404": (404, "text/html", ERROR_PAGE),
-            "401": (401, "application/json", _json(self.world._say("IWNR0010E")).encode()),
+            "401": (401, "application/json", _json(self.world._say("IWNR0010E"))),
             "html": (200, "text/html", LOGIN_PAGE), "empty": (200, "application/json", b""),
             "redirect": (307, "text/html", b""),
         }
@@ -926,85 +881,65 @@ class SimulatedCsm:
         try:
             status, value = self._route(request)
             if self.mutate:
-                if isinstance(value, Listing):
-                    value = json.loads("[%s]" % ", ".join(value.texts))
                 value = self.mutate(request, copy.deepcopy(value))
                 status = 200 if isinstance(value, bytes) else status
-            if value is LOGIN_PAGE:
-                return status, "text/html", value
-            if isinstance(value, bytes):
-                return status, "application/json", value
-            text = "[%s]" % ", ".join(value.texts) if isinstance(value, Listing) else _json(value)
-            return status, "application/json", text.encode("utf-8", "surrogatepass")
+            kind = "text/html" if value is LOGIN_PAGE else "application/json"
+            return status, kind, value if isinstance(value, bytes) else _json(value)
         except Exception:
             self.errors.append(traceback.format_exc())
             return 500, "text/html", ERROR_PAGE
 
     def _route(self, request: Request) -> Reply:
-        path = request.path.partition("?")[0]
+        world, path = self.world, request.path.partition("?")[0]
         parts: List[str] = []
         if path.startswith(PREFIX):
             parts = [unquote(part) for part in path[len(PREFIX):].split("/")]
-        if parts == ["system", "v1", "tokens"]:
-            methods = {"POST": lambda: self.world.log_in(request.form, id(self))}
-        elif not self.world.known(request.token, id(self)):
-            return 401, self.world._say("IWNR0010E")
-        else:
-            methods = self._methods(parts, request)
-        if request.method not in methods:
-            return 405 if methods else 404, self.world._say("IWNR0011E", path)
-        return methods[request.method]()
+        if request.method == "POST" and parts == ["system", "v1", "tokens"]:
+            return world.log_in(request.form, id(self))
+        if not world.known(request.token, id(self)):
+            return 401, world._say("IWNR0010E")
+        reply = None
+        if request.method == "GET":
+            with world.lock:  # a record as it is at one moment, not half before a change
+                reply = self._get(parts)
+        elif request.method == "POST" and parts[:1] == ["sessions"]:
+            reply = self._post(parts, request)
+        return reply or (404, world._say("IWNR0011E", path))
 
-    def _methods(self, parts: List[str], request: Request) -> Dict[str, Callable[[], Reply]]:
-        """What can be done with a path: HTTP method -> what does it."""
+    def _get(self, parts: List[str]) -> Optional[Reply]:
         world = self.world
         if parts == ["system", "ha"] and world.ha_supported:
-            return {"GET": lambda: (200, world.show_ha(self.active))}
+            return 200, world.show_ha(self.active)
         if parts in (["sessions"], ["sessions", "short"]):
-            detail = "short" if parts[1:] else "long"
-            return {"GET": lambda: (200, [world.show_session(session, detail)
-                                          for session in world.sessions])}
+            return 200, [world.show_session(session) for session in world.sessions]
+        if parts == ["sessions", "scheduledtasks"]:
+            return 200, world.show_tasks()
         if parts[:2] == ["sessions", "scheduledtasks"]:
-            return self._task_methods(parts[2:])
-        if parts[:1] != ["sessions"] or parts[2:] not in ([], ["availablecommands"]):
-            return {}
-        found = [session for session in world.sessions if session.name == parts[1]]
-        if parts[2:]:
-            def show() -> Any:
-                return found[0].commands
-        else:
-            def show() -> Any:
-                return self._locked(world.show_session, found[0], "backups")
-        methods = {"GET": lambda: (200, show() if found else world._say("IWNR1024E", parts[1]))}
-        if not parts[2:]:
-            methods["POST"] = lambda: world.run_command(
+            tasks = [task for task in world.tasks if [str(task.id)] == parts[2:]]
+            if world.single_task != 200 or not tasks:
+                status = 404 if world.single_task == 200 else world.single_task
+                return status, world._say("IWNR0006E", "/".join(parts[2:]))
+            return 200, world.show_task(tasks[0])
+        if parts[:1] == ["sessions"] and parts[2:] in ([], ["availablecommands"]):
+            sessions = [session for session in world.sessions if session.name == parts[1]]
+            if not sessions:
+                return 200, world._say("IWNR1024E", parts[1])
+            if parts[2:]:
+                return 200, COMMANDS[sessions[0].rulesname]
+            return 200, world.show_session(sessions[0], backups=True)
+        return None
+
+    def _post(self, parts: List[str], request: Request) -> Optional[Reply]:
+        if len(parts) == 2 and parts[1] != "scheduledtasks":
+            return self.world.run_command(
                 parts[1], request.form.get("cmd", ""), self.active, self._stopped)
-        return methods
-
-    def _task_methods(self, parts: List[str]) -> Dict[str, Callable[[], Reply]]:
-        world = self.world
-        if not parts:
-            return {"GET": lambda: (200, self._locked(world.show_tasks))}
-        how = "".join(parts[1:]).lower()
-        if how in ("true", "synchronous") and len(parts) == 2:
-            return {"POST": lambda: self._run_to_the_end(parts[0])}
-        if how not in ("", "false") or len(parts) > 2:
-            return {}
-        methods = {"POST": lambda: world.run_task(parts[0], self.active)}
-        if len(parts) == 1 and world.single_task != 405:
-            methods["GET"] = lambda: self._single_task(parts[0])
-        return methods
-
-    def _single_task(self, task_id: str) -> Reply:
-        found = [task for task in self.world.tasks if str(task.id) == task_id]
-        if not found or self.world.single_task == 404:
-            return 404, self.world._say("IWNR0006E", task_id)
-        return 200, self._locked(self.world.show_task, found[0])
-
-    def _locked(self, show: Callable[..., Any], *args: Any) -> Any:
-        """A record as it is at one moment, not half before and half after a change."""
-        with self.world.lock:
-            return show(*args)
+        how = "".join(parts[3:]).lower()
+        if parts[1] == "scheduledtasks" and len(parts) in (3, 4):
+            if how in ("true", "synchronous"):
+                return self._run_to_the_end(parts[2])
+            if how in ("", "false"):
+                return self.world.run_task(parts[2], self.active)
+        return None
 
     def _run_to_the_end(self, task_id: str) -> Reply:
         """A synchronous run: the reply is the run's last message."""
@@ -1023,7 +958,8 @@ class SimulatedCsm:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        description="A simulated Copy Services Manager, to rehearse against. Ctrl-C ends it.")
+        description="A simulated Copy Services Manager, to rehearse against. It prints each "
+                    "request; Ctrl-C ends it.")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     parser.add_argument("--port", type=int, default=9559, help="9559; 0 is any free one")
     parser.add_argument("--backup-seconds", type=float, default=10.0, metavar="SECONDS",
@@ -1035,7 +971,6 @@ def _parser() -> argparse.ArgumentParser:
                              "end: " + ", ".join(TASK_OUTCOMES))
     parser.add_argument("--announce", metavar="FILE",
                         help="write 'HOST PORT FINGERPRINT USER' to FILE once it listens")
-    parser.add_argument("--verbose", action="store_true", help="print a line for each request")
     return parser
 
 
@@ -1062,8 +997,7 @@ def main() -> None:
     _set_outcomes(world, args.outcome)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     server = SimulatedCsm(world, port=args.port, host=args.host)
-    if args.verbose:
-        server.on_request = _print_request
+    server.on_request = _print_request
     try:
         server.start()
     except OSError as error:
@@ -1074,8 +1008,7 @@ def main() -> None:
         print("fingerprint: %s\nCA file: %s" % (server.fingerprint, server.ca_file))
         for line in ["task %d: %s" % (task.id, task.name) for task in world.tasks] + [
                 "session: %s (%s)" % (record.name, record.rulesname) for record in world.sessions]:
-            encoding = sys.stdout.encoding or "ascii"
-            print(line.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+            print(line.encode("ascii", "backslashreplace").decode("ascii"), flush=True)
         if args.announce:
             with open(args.announce + ".new", "w") as stream:
                 stream.write("%s %d %s %s\n" % (server.host, server.port, server.fingerprint,
