@@ -19,6 +19,7 @@ import contextlib
 import email.utils
 import enum
 import hashlib
+import html
 import json
 import os
 import re
@@ -45,13 +46,16 @@ VERSION = "1.0.0"
 PORT = 9559                               # 9560 is csmcli's, 9561 the link of a pair
 TASKS, SHORT, TOKENS = "/sessions/scheduledtasks", "/sessions/short", "/system/v1/tokens"
 MESSAGE_ID = re.compile(r"\s*([A-Z]{3,5}\d{3,5}([A-Z]))\b")  # its last letter is the severity
-STARTED, COMPLETED = "IWNR2211I", "IWNR1026I"                # a task has, a command has
+STARTED, FINISHED = "IWNR2211I", "IWNR2212I"                 # a task has
+COMPLETED = "IWNR1026I"                   # a command has
 SAFEGUARDED = "safeguarded copy"          # in the session type, rulesname
 # Our own choices, in seconds where they are times:
 FIRST_CONTACT = 30.0                      # how long a server that never let us in is tried
 GRACE = 60.0                              # for a backup that is late or not valid yet
+SETTLE = 5.0                              # for a run's last message that is late
 SKEW, DRIFT = 60.0, 3600.0                # by which clocks may differ where it matters; at all
 LONGEST_PAUSE = 15.0                      # between two polls, or two tries
+RECHECK = 30.0                            # how often a pair is asked which server is active
 BODY_LIMIT, LEEF_LIMIT = 256 << 20, 1024  # bytes of a reply; of a syslog packet (RFC 3164)
 ODD = (ValueError, LookupError, TypeError, AttributeError)  # what reading an odd reply raises
 
@@ -142,8 +146,15 @@ def read_task(data: Any, hide: Callable[[str], str]) -> Task:
                 message if message.id or not recent else recent[-1], recent,
                 sessions if steps else [each + "" for each in data.get("affectedSession") or []])
 
-def read_tasks(reply: Reply) -> List[Task]:
-    return [read_task(each, reply.hide) for each in array(reply.data)]
+def read_tasks(reply: Reply, name: str = "") -> List[Task]:
+    """Others than the one of this name may be odd, but only where that one is there."""
+    tasks = []
+    for each in array(reply.data):
+        with contextlib.suppress(*ODD):
+            tasks.append(read_task(each, reply.hide))
+    need(len(tasks) == len(reply.data) or name in [each.name for each in tasks],
+         ValueError("an entry that is no task"))
+    return tasks
 
 def array(data: Any) -> List[Any]:
     need(isinstance(data, list), ValueError("no list"))
@@ -169,7 +180,7 @@ def read_session(reply: Reply, name: str) -> Session:
                    for each in sequence[key] or []]
     backups = [each for each in results if each]
     doubtful = not backups or len(backups) < len(results)  # perhaps some were not told
-    date = reply.date or time.time()
+    date = min(reply.date or time.time(), time.time())  # in doubt the earlier one
     floor = max([each.seconds for each in backups if each.seconds <= date + SKEW] + [
         date - (SKEW if doubtful else DRIFT)])
     failed = status.lower() == "severe" or truth(data.get("haserror"))
@@ -193,6 +204,7 @@ class Csm:
         self.deadline, self.request_timeout = report.began + args.timeout, args.request_timeout
         self.single_task = True   # GET works for a single task: not on all servers
         self._reached = False     # some server let us in
+        self._checked = 0.0       # when this server was last seen to be the active one
         self._login = {"username": args.csm_user, "password": args.csm_user_passwd}
         self._secrets: List[str] = [args.csm_user_passwd]     # and the tokens
         self._token, self._report, self._http = "", report, requests.Session()
@@ -227,7 +239,8 @@ class Csm:
         finally:
             self._report.progress("DEBUG", f"{what}: {status}, {time.monotonic() - began:.2f} s")
         text = body.decode("utf-8-sig", "replace")
-        data, fault = None, f"no JSON, but {self._hide(text[:9999])[:60]!r}" if text else "empty"
+        shown = "no JSON" if path == TOKENS else f"no JSON, but {self._hide(text)[:60]!r}"
+        data, fault = None, shown if text else "empty"
         with contextlib.suppress(ValueError, RecursionError):  # int() of 1e6 digits takes minutes
             data, fault = json.loads(text, parse_int=lambda digits: int(digits[:25])), ""
         message = read_message(data, self._hide)
@@ -243,18 +256,20 @@ class Csm:
     def _hide(self, text: str) -> str:
         """A server's text without the secrets that it may echo, however spelt."""
         for secret in self._secrets:
-            for spelt in (secret, quote(secret), quote_plus(secret), json.dumps(secret)[1:-1]):
-                text = text.replace(spelt, "***")
+            for spelt in (secret, quote(secret), quote(secret, safe=""), quote_plus(secret),
+                          json.dumps(secret)[1:-1], html.escape(secret)):
+                text = re.sub(re.escape(spelt), "***", text, flags=re.I)
         return text
 
     def _failure(self, error: Exception, what: str, lost: Lost) -> Problem:
         """What an error of requests means: it wraps that of urllib3, which has the reason."""
         text, url, exceptions = str(error), urlsplit("//" + self.servers[0]), urllib3.exceptions
         inner = getattr(error.args[0] if error.args else None, "reason", None)
-        reason = text.rpartition(": ")[2].strip("()'\"") or type(error).__name__
-        if re.search("certificate.verify.failed|doesn't match|fingerprints did not", text, re.I):
+        reason = self._hide(text.rpartition(": ")[2].strip("()'\"")) or type(error).__name__
+        if isinstance(error, requests.exceptions.SSLError) and re.search(
+                "certificate.verify.failed|doesn't match|fingerprints did not", text, re.I):
             shown = "not read"
-            with contextlib.suppress(OSError, ValueError), time_limit(5):
+            with contextlib.suppress(OSError, ValueError), time_limit(min(5, self.request_timeout)):
                 pem = ssl.get_server_certificate((url.hostname or "", url.port or PORT))
                 shown = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest().upper()
             return WrongServer(
@@ -271,13 +286,14 @@ class Csm:
         self._token = ""
         reply = self._call("POST", TOKENS, self._login)
         token = reply.data.get("token") if isinstance(reply.data, dict) else None
-        need(reply.status not in (404, 405), WrongServer(f"{reply.what}: this is no CSM server"))
+        need(reply.status not in (404, 405), Unreachable(f"{reply.what}: this is no CSM server"))
         if reply.status >= 300 or not isinstance(token, str) or not re.match(r"[!-~]+\Z", token):
             raise LoginRefused(f"{reply.what}: no token")
         self._token = token
         self._secrets.append(token)
         try:
             self._reached = len(self.servers) < 2 or bool(self.check_active())
+            self._checked = time.monotonic()
         except Problem:
             self._token = ""
             raise
@@ -292,7 +308,8 @@ class Csm:
     def _ask(self, method: str, path: str, form: Form = None, lost: Lost = Unreachable) -> Reply:
         """A request with a token. 401 (and perhaps 403) mean: not processed, log in again."""
         for again in (False, True):
-            if again or not self._token:
+            if again or not self._token or (  # of a pair, the active one may change unnoticed
+                    len(self.servers) > 1 and time.monotonic() > self._checked + RECHECK):
                 self._log_in()
             reply = self._call(method, path, form, lost)
             if reply.status not in (401, 403):
@@ -301,6 +318,8 @@ class Csm:
             self._token = ""  # HTML may be a log-in page
         if reply.message.id:
             self._report.tell(reply.message)
+        if reply.status == 404 and reply.fault and (method == "POST" or path == TASKS):
+            raise lost(f"{reply.what}: CSM may be starting")
         if reply.status >= 400 or reply.message.severity not in ("", "I", "W"):
             raise (LoginRefused if reply.status == 401 else Refused)(reply.what)
         need(not reply.fault and (method == "GET" or reply.message.id), lost(reply.what))
@@ -379,7 +398,7 @@ def find_session(csm: Csm, name: str, tasks: List[str]) -> Any:
 
 def find(csm: Csm, task_name: str, session_name: str) -> State:
     """The target, and what CSM shows of it before the trigger. Raises NotFound, Refused."""
-    tasks = csm.get(TASKS, read_tasks) if task_name else []
+    tasks = csm.get(TASKS, lambda reply: read_tasks(reply, task_name)) if task_name else []
     names, found = [each.name for each in tasks], [each for each in tasks if each.name == task_name]
     title, task = f'task "{task_name}" on {csm.servers[0]}', found[0] if found else None
     if len(found) > 1:
@@ -409,19 +428,27 @@ def look(csm: Csm, noted: State) -> State:
         except (Unreachable, LoginRefused, Refused) as fault:  # an older server: the list tells
             csm.single_task = not isinstance(fault, Refused)
     if noted.task and (not task or task.id != noted.task.id):
-        wanted = noted.task.id
-        task = csm.get(TASKS, lambda reply: {each.id: each for each in read_tasks(reply)}[wanted])
+        wanted = noted.task
+        task = csm.get(TASKS, lambda reply: {
+            each.id: each for each in read_tasks(reply, wanted.name)}[wanted.id])
     return State(task, [csm.session(each.name) for each in noted.sessions], noted.since)
 
-def fresh(noted: State, now: State) -> List[Optional[Backup]]:
-    """Of each session the new backup: not known before, and newer than all that were known."""
+def fresh(noted: State, now: State, settled: bool = False) -> List[Optional[Backup]]:
+    """Of each session the new backup: not known before, and newer than all that were known. Of a
+    run that was joined, one since its start; but only in the end is its start told for sure."""
+    since = max(noted.since, now.task.last_ran if now.task else 0)
     found = []
     for before, session in zip(noted.sessions, now.sessions):
         known = [each.id for each in before.backups]
-        new = [each for each in session.backups if (each.seconds >= noted.since if noted.since
-               else each.id not in known and each.seconds > before.floor)]
+        new = [each for each in session.backups
+               if each.id not in known and each.seconds > before.floor
+               or noted.since and settled and each.seconds >= int(since)]
         found.append(max(new, key=lambda each: (each.valid, each.seconds), default=None))
     return found
+
+def unknown(task: Optional[Task], sessions: List[Session]) -> State:
+    """A state before all backups: compared with it, the newest one counts as new."""
+    return State(task, [each._replace(backups=[], floor=0.0) for each in sessions], 0)
 
 def has_begun(noted: State, now: State) -> bool:
     return any(fresh(noted, now)) or bool(noted.task and now.task and (
@@ -439,11 +466,14 @@ def trigger(csm: Csm, noted: State, report: "Report") -> State:
         report.progress("WARNING", f"{error}; looking whether it arrived")
     except (Unreachable, LoginRefused, Refused) as error:  # this one was not processed
         report.started = before
-        now = look(csm, noted) if type(error) is Refused else noted
-        if not has_begun(noted, now):
+        for pause in ((0, 1, 2) if noted.task else (0,)) if type(error) is Refused else ():
+            time.sleep(pause)
+            if has_begun(noted, look(csm, noted)):  # somebody else was faster: join
+                report.reply, report.started = UNSEEN, "yes"
+                return noted
+        if before == "no":
             raise
-        report.reply, report.started = UNSEEN, "yes"  # somebody else was faster: join
-        return noted._replace(since=int(now.task.last_ran) if now.task else 0)
+        report.progress("WARNING", f"{error}; still looking for the first one")
     return noted
 
 def polls(deadline: float) -> Iterator[float]:
@@ -457,53 +487,60 @@ def polls(deadline: float) -> Iterator[float]:
         yield last - began
     raise OutcomeUnknown("the deadline has passed")
 
-def follow(csm: Csm, noted: State, report: "Report", no_wait: bool) -> None:
+def follow(csm: Csm, noted: State, report: "Report", no_wait: bool, unlock: Any) -> None:
     """Look until the backup is proven. A trigger that got no answer goes out once more, and only
-    after a look that found no trace of it when one request timeout had passed."""
-    seen_running, over_at, again = bool(noted.task and noted.task.state == "running"), None, False
+    after a look that found no trace of it when one request timeout had passed. `unlock` is called
+    once other runs can see this one."""
+    seen_running, moved, again = bool(noted.task and noted.task.state == "running"), False, False
+    over_at = 0.0
     for waited in polls(csm.deadline):
         try:
             now = look(csm, noted)
         except Refused as fault:  # of a read: this says nothing about the run
             report.progress("WARNING", str(fault))
             continue
-        report.saw(noted, now, waited)
+        if any(fresh(noted, now)) or now.task and now.task.state == "running":
+            unlock()
         if not report.reply and has_begun(noted, now):
             report.reply, report.started = UNSEEN, "yes"
         elif not report.reply and not again and waited >= csm.request_timeout:
             again, noted = True, trigger(csm, noted, report)
-        if no_wait and report.reply:
-            return
         over = bool(report.reply and report.reply.id == COMPLETED)
         if now.task and noted.task:  # flag, lastRan and message may change in any order
+            last, moved = now.task.message, moved or now.task.message != noted.task.message
             seen_running = seen_running or now.task.state == "running"
-            over = now.task.state != "running" and (seen_running or (
-                now.task.message.id != STARTED and (
-                    now.task.message != noted.task.message or has_begun(noted, now))))
-        over_at = None if not over else waited if over_at is None else over_at
-        late = over_at is not None and waited - over_at >= GRACE
-        if judge(noted, now, report.reply or UNSEEN, over, late):
+            over = now.task.state != "running" and (
+                seen_running or (moved or has_begun(noted, now)) and last.id != STARTED)
+        over_at = (over_at or waited) if over else 0.0
+        age = waited - over_at if over else -1.0
+        report.saw(noted, now, waited, age >= SETTLE)
+        if no_wait and report.reply or judge(noted, now, report.reply or UNSEEN, age, moved):
             return
 
-def judge(noted: State, now: State, reply: Message, over: bool, late: bool) -> bool:
-    """Is the backup proven? Raises BackupFailed. `late`: it was over GRACE seconds ago."""
+def judge(noted: State, now: State, reply: Message, age: float, moved: bool) -> bool:
+    """Is the backup proven? Raises BackupFailed. `age`: for so long the run has been over, less
+    than 0 where it is not; `moved`: the task's message is not that of an earlier run."""
     for before, session in zip(noted.sessions, now.sessions):
         if session.failed and not before.failed:
             raise BackupFailed(f'session "{session.name}" turned Severe or haserror')
-    proven, last, errors = all(each and each.valid for each in fresh(noted, now)), reply, []
-    if now.task and noted.task:
+    proven = all(each and each.valid for each in fresh(noted, now, age >= SETTLE))
+    if not now.task or not noted.task:
+        last, errors, final = reply, [], True
+    else:
         last = now.task.message
         errors = [each for each in now.task.recent if each not in noted.task.recent
                   and each.severity not in ("", "I", "W")]
-        if last.severity not in ("", "I") and (late or last != noted.task.message):
-            errors.append(last)  # and it is not the message of the run before
-    if over and errors:
+        if last.severity not in ("", "I") and (age >= GRACE or last != noted.task.message):
+            errors.append(last)
+        # Another message than this one may be a step's, and an error still to come.
+        final = age >= 0 and (moved and last.id == FINISHED or age >= SETTLE)
+    if errors and age >= 0:
         raise BackupFailed(f"the run ended with an error: {errors[0].text}")
-    if late and not (proven and last.severity == "I"):
+    if age >= GRACE and not (proven and last.severity == "I"):
         raise OutcomeUnknown("how the run ended is not told") if proven else BackupFailed(
             f"the run ended without a new valid backup: {last.text or 'no message'}")
-    return proven and (not noted.task or over and last.severity == "I" and (
-        late or last.id != STARTED))
+    return proven and final and (not noted.task or last.severity == "I" and (
+        age >= GRACE or last.id != STARTED))
 
 class Report:
     """The result, in the shape of --json (README: "The JSON object"), and the two streams."""
@@ -545,13 +582,13 @@ class Report:
     def tell(self, message: Message) -> None:
         self.result["csm_message"] = {"id": message.id, "text": message.text}
 
-    def saw(self, noted: State, now: State, waited: float = 0) -> None:
+    def saw(self, noted: State, now: State, waited: float = 0, settled: bool = False) -> None:
         """Note the state; show it at each change and each minute, on a terminal at each look."""
         self.result["task"] = now.task and now.task.name
         self.result["sessions"] = [
             {"name": each.name, "status": each.status, "state": each.state, "backup": new and {
                 "id": new.id, "time": new.time, "valid": new.valid, "copy_sets": new.copy_sets}}
-            for each, new in zip(now.sessions, fresh(noted, now))]
+            for each, new in zip(now.sessions, fresh(noted, now, settled))]
         if now.task:
             self.tell(now.task.message)
         running = now.task and now.task.state == "running"
@@ -677,7 +714,8 @@ def positive(text: str) -> float:
     return number(text)
 
 def address(text: str, port: str, option: str) -> str:
-    match = re.match(r"(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(?::(\d+))?\Z", text.strip())
+    match = re.match(r"(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(?::(\d+))?\Z", text.strip(),
+                     re.ASCII)  # requests would rewrite another name, and miss its certificate
     port = (match.group(2) or port).strip() if match else ""
     if not match or not re.match(r"\d{1,5}\Z", port) or not 0 < int(port) < 65536:
         raise UsageError(f"{option}: not HOST, HOST:PORT or [IPv6]:PORT (no https://, no path)")
@@ -756,7 +794,7 @@ def show_list(csm: Csm, report: Report) -> Tuple[str, str, List[str]]:
     names = csm.get(SHORT, lambda reply: [each["name"] for each in reply.data if SAFEGUARDED
                                           in text_of(each.get("rulesname")).lower()])
     sessions = [csm.session(name) for name in names]
-    report.saw(State(None, sessions, 1), State(None, sessions, 1))
+    report.saw(unknown(None, sessions), State(None, sessions, 0))
     report.result["tasks"] = [
         {"id": each.id, "name": each.name, "state": each.state, "sessions": each.sessions,
          "last_ran": show_time(each.last_ran)} for each in tasks]
@@ -774,7 +812,8 @@ def run(args: argparse.Namespace, report: Report) -> Tuple[str, str, List[str]]:
         return show_list(csm, report)
     with contextlib.ExitStack() as stack:
         if args.min_interval:  # one run of this host at a time, so that it sees the one before
-            with contextlib.suppress(OSError, ImportError), time_limit(args.request_timeout):
+            with contextlib.suppress(OSError, ImportError), time_limit(
+                    min(args.request_timeout, args.timeout / 4)):
                 import fcntl
                 fcntl.flock(stack.enter_context(open(__file__, "rb")), fcntl.LOCK_EX)
         noted = find(csm, args.csm_task, args.csm_session)
@@ -782,7 +821,7 @@ def run(args: argparse.Namespace, report: Report) -> Tuple[str, str, List[str]]:
                  else f'session "{noted.sessions[0].name}"') + f" on {csm.servers[0]}"
         ages = [each.date - max([backup.seconds for backup in each.backups if backup.valid] + [0])
                 for each in noted.sessions if each.date]
-        report.saw(noted._replace(since=1), noted)
+        report.saw(unknown(noted.task, noted.sessions), noted)
         report.progress("INFO", title)
         if args.check:
             with contextlib.suppress(Unreachable):
@@ -798,8 +837,8 @@ def run(args: argparse.Namespace, report: Report) -> Tuple[str, str, List[str]]:
             report.reply, report.started = UNSEEN, "yes"
         else:
             noted = trigger(csm, noted, report)
-    if not (args.no_wait and report.reply):
-        follow(csm, noted, report, args.no_wait)
+        if not (args.no_wait and report.reply):
+            follow(csm, noted, report, args.no_wait, stack.close)
     report.result["server"] = csm.servers[0]
     took = f"after {time.monotonic() - report.began:.0f} s"
     return "accepted" if args.no_wait else "verified", f"{title}, {took}: {report.state()}", []

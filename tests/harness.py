@@ -60,7 +60,7 @@ def run_inside(*argv: str, speed: float = 25, grace: float = 0.6, first_contact:
     """main() in this process: its pauses are `speed` times shorter, its constants are patched."""
     program = program or load_program()
     program.time = QuickTime(speed)
-    program.GRACE, program.FIRST_CONTACT = grace, first_contact
+    program.GRACE, program.SETTLE, program.FIRST_CONTACT = grace, grace / 3, first_contact
     out, err = io.StringIO(), io.StringIO()
     began = time.monotonic()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
