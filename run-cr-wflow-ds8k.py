@@ -439,7 +439,7 @@ def fresh(noted: State, now: State, settled: bool = False) -> List[Optional[Back
     since = max(noted.since, now.task.last_ran if now.task else 0)
     found = []
     for before, session in zip(noted.sessions, now.sessions):
-        known = [each.id for each in before.backups]
+        known = {each.id for each in before.backups}
         new = [each for each in session.backups
                if each.id not in known and each.seconds > before.floor
                or noted.since and settled and each.seconds >= int(since)]
