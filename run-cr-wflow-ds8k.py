@@ -8,10 +8,13 @@ backup. A task does all of its steps: some suspend a mirror, and start it again 
 What it never does: expire, recover or delete a backup, change a task or a session, send any other
 command, start a second run blindly, or send the password to a server that is not trusted.
 
-exit codes: 0 a new valid backup is there (or: --no-wait accepted; --check, --list, --min-interval
-  fine); 1 internal error; 2 wrong command line or password file; 3 no CSM server reachable or
-  trusted; 4 login refused; 5 name not found or ambiguous, or nothing is backed up; 6 CSM refused;
-  7 started, and failed; 8 outcome unknown, look in CSM; 130, 143 interrupted, terminated
+exit codes:
+  0 a new valid backup is there (or: --no-wait accepted; --check, --list, --min-interval fine)
+  1 internal error, a bug: look in CSM        2 the command line or the password file is wrong
+  3 no CSM server reachable, or not trusted   4 login refused
+  5 name not found, ambiguous, no backup      6 CSM refused: nothing was started
+  7 started, and failed                       8 outcome unknown: look in CSM
+  130, 143 interrupted, terminated: the text says how far it was
 """
 import argparse
 import base64
@@ -62,6 +65,14 @@ ODD = (ValueError, LookupError, TypeError, AttributeError)  # what reading an od
 class ExitCode(enum.IntEnum):
     OK, INTERNAL, USAGE, UNREACHABLE, LOGIN, NOT_FOUND, REFUSED, FAILED, UNKNOWN = range(9)
     INTERRUPTED, TERMINATED = 130, 143
+
+# What the failure line says of the run, and what to do next.
+BEGUN = {"no": "nothing was started", "perhaps": "it is not known whether the run has started",
+         "yes": "CSM goes on with what was started"}
+NEXT = {ExitCode.USAGE: "see --help", ExitCode.UNREACHABLE: "check address, port and network",
+        ExitCode.LOGIN: "check user and password", ExitCode.NOT_FOUND: "--list shows the names",
+        ExitCode.REFUSED: "see what CSM says", ExitCode.INTERNAL: "look in CSM; report this bug",
+        ExitCode.FAILED: "look at the sessions in CSM: a mirror may be left suspended"}
 
 class Problem(Exception):
     code = ExitCode.INTERNAL
@@ -542,6 +553,32 @@ def judge(noted: State, now: State, reply: Message, age: float, moved: bool) -> 
     return proven and final and (not noted.task or last.severity == "I" and (
         age >= GRACE or last.id != STARTED))
 
+def tables(tasks: List[Task], sessions: List[Session]) -> List[str]:
+    """Lines of at most 80 columns with names of 60, none of them cut: they are to be copied."""
+    lines = ["STATE     TASK"] if tasks else []
+    for task in tasks:
+        lines += [f"{task.state:9} {task.name}", f"          last run {show_time(task.last_ran)}"]
+        lines += [f"          backs up {name}" for name in task.sessions]
+    lines.append("STATUS    SAFEGUARDED COPY SESSION")
+    for each in sessions:
+        newest = max(each.backups, key=lambda backup: backup.seconds, default=None)
+        lines += [f"{each.status:9} {each.name}", f"          state {each.state}",
+                  f"          newest backup {newest.id} of {show_time(newest.seconds)}"
+                  + ", NOT VALID" * (not newest.valid) if newest else "          no backup"]
+    return lines
+
+def show_list(csm: Csm, report: "Report") -> Tuple[str, str, List[str]]:
+    tasks = csm.get(TASKS, read_tasks)
+    names = csm.get(SHORT, lambda reply: [each["name"] for each in reply.data if SAFEGUARDED
+                                          in text_of(each.get("rulesname")).lower()])
+    sessions = [csm.session(name) for name in names]
+    report.saw(unknown(None, sessions), State(None, sessions, 0))
+    report.result["tasks"] = [
+        {"id": each.id, "name": each.name, "state": each.state, "sessions": each.sessions,
+         "last_ran": show_time(each.last_ran)} for each in tasks]
+    text = f"{len(tasks)} tasks, {len(names)} Safeguarded Copy sessions on {csm.servers[0]}"
+    return "listed", text, tables(tasks, sessions)
+
 class Report:
     """The result, in the shape of --json (README: "The JSON object"), and the two streams."""
     def __init__(self, event: List[str]) -> None:
@@ -775,32 +812,6 @@ def complete(args: argparse.Namespace, report: Report) -> None:
     need(len(pins) < 3 and all(re.match(r"[0-9a-f]{64}\Z", each) for each in args.fingerprint),
          UsageError("--fingerprint: not the 64 hexadecimal digits of a SHA-256"))
 
-def tables(tasks: List[Task], sessions: List[Session]) -> List[str]:
-    """Lines of at most 80 columns with names of 60, none of them cut: they are to be copied."""
-    lines = ["STATE     TASK"] if tasks else []
-    for task in tasks:
-        lines += [f"{task.state:9} {task.name}", f"          last run {show_time(task.last_ran)}"]
-        lines += [f"          backs up {name}" for name in task.sessions]
-    lines.append("STATUS    SAFEGUARDED COPY SESSION")
-    for each in sessions:
-        newest = max(each.backups, key=lambda backup: backup.seconds, default=None)
-        lines += [f"{each.status:9} {each.name}", f"          state {each.state}",
-                  f"          newest backup {newest.id} of {show_time(newest.seconds)}"
-                  + ", NOT VALID" * (not newest.valid) if newest else "          no backup"]
-    return lines
-
-def show_list(csm: Csm, report: Report) -> Tuple[str, str, List[str]]:
-    tasks = csm.get(TASKS, read_tasks)
-    names = csm.get(SHORT, lambda reply: [each["name"] for each in reply.data if SAFEGUARDED
-                                          in text_of(each.get("rulesname")).lower()])
-    sessions = [csm.session(name) for name in names]
-    report.saw(unknown(None, sessions), State(None, sessions, 0))
-    report.result["tasks"] = [
-        {"id": each.id, "name": each.name, "state": each.state, "sessions": each.sessions,
-         "last_ran": show_time(each.last_ran)} for each in tasks]
-    text = f"{len(tasks)} tasks, {len(names)} Safeguarded Copy sessions on {csm.servers[0]}"
-    return "listed", text, tables(tasks, sessions)
-
 def run(args: argparse.Namespace, report: Report) -> Tuple[str, str, List[str]]:
     """Do what was asked for -> outcome, text, table. Raises a Problem where there is one."""
     if args.insecure:
@@ -842,13 +853,6 @@ def run(args: argparse.Namespace, report: Report) -> Tuple[str, str, List[str]]:
     report.result["server"] = csm.servers[0]
     took = f"after {time.monotonic() - report.began:.0f} s"
     return "accepted" if args.no_wait else "verified", f"{title}, {took}: {report.state()}", []
-
-BEGUN = {"no": "nothing was started", "perhaps": "it is not known whether the run has started",
-         "yes": "CSM goes on with what was started"}
-NEXT = {ExitCode.USAGE: "see --help", ExitCode.UNREACHABLE: "check address, port and network",
-        ExitCode.LOGIN: "check user and password", ExitCode.NOT_FOUND: "--list shows the names",
-        ExitCode.REFUSED: "see what CSM says", ExitCode.INTERNAL: "look in CSM; report this bug",
-        ExitCode.FAILED: "look at the sessions in CSM: a mirror may be left suspended"}
 
 def on_signal(signum: int, frame: Any) -> None:
     if signum == signal.SIGALRM:

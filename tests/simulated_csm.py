@@ -84,6 +84,7 @@ FAULTS = (
     "reset-before", "reset-after", "silent-before", "silent-after",
     "500", "500-after", "503", "503-after", "html", "html-after", "empty", "empty-before",
     "cut", "401", "403", "404", "slow", "trickle", "refuse", "redirect", "garbage",
+    "garbage-after",
 )
 NOT_PROCESSED = ("500", "503", "html", "401", "403", "404", "refuse", "redirect", "garbage")
 
@@ -639,6 +640,7 @@ class SimulatedCsm:
     refuse_seconds = 0.5  # of the fault "refuse"
     trickle_seconds = 0.2  # of the fault "trickle": the pause between two bytes
     redirect_to = "https://localhost:1/"  # of the fault "redirect"
+    garbage = b"\x15\x03\x00 220 not HTTP at all\r\n\r\n"  # of the fault "garbage"
     mutate: Optional[Callable[[Request, Any], Any]] = None
     on_request: Optional[Callable[[Request], None]] = None  # called after each one
 
@@ -850,7 +852,7 @@ class SimulatedCsm:
                 pass
             return False
         if kind == "garbage":
-            connection.sendall(b"\x15\x03\x00 220 not HTTP at all\r\n\r\n")
+            connection.sendall(self.garbage)
             return False
         if kind == "slow":
             self._stopped.wait(self.slow_seconds)
