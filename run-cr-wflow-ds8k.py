@@ -857,7 +857,8 @@ def run(args: argparse.Namespace, report: Report) -> Tuple[str, str, List[str]]:
 def on_signal(signum: int, frame: Any) -> None:
     if signum == signal.SIGALRM:
         raise socket.timeout("no complete answer in time")
-    listen(lambda *_: None)  # the report is not to be interrupted
+    began = time.monotonic()  # impatience is one signal; but one can be lost in a destructor
+    listen(lambda *late: on_signal(*late) if time.monotonic() > began + 0.5 else None)
     raise KeyboardInterrupt(signum)
 
 def listen(handler: Callable[[int, Any], None]) -> None:
@@ -891,6 +892,7 @@ def main(argv: Optional[List[str]] = None) -> int:
         import traceback
         where = traceback.extract_tb(error.__traceback__)[-1]
         code, text = ExitCode.INTERNAL, f"{type(error).__name__} in line {where.lineno}"
+    listen(lambda *_: None)  # the report is not to be interrupted
     return report.conclude(outcome, code, text, lines)
 
 if __name__ == "__main__":
