@@ -158,14 +158,23 @@ def read_task(data: Any, hide: Callable[[str], str]) -> Task:
                 sessions if steps else [each + "" for each in data.get("affectedSession") or []])
 
 def read_tasks(reply: Reply, name: str = "") -> List[Task]:
-    """Others than the one of this name may be odd, but only where that one is there."""
-    tasks = []
+    """Entries that cannot be read are left out; but not where one may be the task of this name."""
+    tasks, odd = [], []
     for each in array(reply.data):
-        with contextlib.suppress(*ODD):
+        try:
             tasks.append(read_task(each, reply.hide))
-    need(len(tasks) == len(reply.data) or name in [each.name for each in tasks],
-         ValueError("an entry that is no task"))
+        except ODD:
+            odd.append(each.get("name") if isinstance(each, dict) else None)
+    need(name in [task.name for task in tasks] or all(
+        isinstance(other, str) and other != name for other in odd), ValueError("an odd task"))
     return tasks
+
+def read_names(reply: Reply, name: str) -> List[str]:
+    """GET /sessions/short -> names; the same goes for its entries."""
+    names = [each["name"] for each in array(reply.data)
+             if isinstance(each, dict) and isinstance(each.get("name"), str)]
+    need(name in names or len(names) == len(reply.data), ValueError("an odd session"))
+    return names
 
 def array(data: Any) -> List[Any]:
     need(isinstance(data, list), ValueError("no list"))
@@ -401,7 +410,7 @@ def find_session(csm: Csm, name: str, tasks: List[str]) -> Any:
     if not tasks:
         with contextlib.suppress(Unreachable, LoginRefused, Refused):
             return csm.session(name, once=True)
-    names = csm.get(SHORT, lambda reply: [each["name"] + "" for each in array(reply.data)])
+    names = csm.get(SHORT, lambda reply: read_names(reply, name))
     if name not in names:
         raise NotFound(f'{csm.servers[0]} shows no {"task and no " if tasks else ""}session '
                        f'"{name}"; {closest(name, names + tasks)}')
