@@ -259,7 +259,7 @@ class Csm:
         finally:
             self._report.progress("DEBUG", f"{what}: {status}, {time.monotonic() - began:.2f} s")
         text = body.decode("utf-8-sig", "replace")
-        shown = "no JSON" if path == TOKENS else f"no JSON, but {self._hide(text)[:60]!r}"
+        shown = "no JSON" if path == TOKENS else f"no JSON, but {self._hide(text[:1 << 16])[:60]!r}"
         data, fault = None, shown if text else "empty"
         with contextlib.suppress(ValueError, RecursionError):  # int() of 1e6 digits takes minutes
             data, fault = json.loads(text, parse_int=lambda digits: int(digits[:25])), ""
@@ -283,7 +283,9 @@ class Csm:
 
     def _failure(self, error: Exception, what: str, lost: Lost) -> Problem:
         """What an error of requests means: it wraps that of urllib3, which has the reason."""
-        text, url, exceptions = str(error), urlsplit("//" + self.servers[0]), urllib3.exceptions
+        url, exceptions = urlsplit("//" + self.servers[0]), urllib3.exceptions
+        # What a server sent in place of HTTP may echo a secret, spelt in any way: it is not shown.
+        text = re.sub(r"(BadStatusLine|InvalidChunkLength)\(.*", r"\1", str(error), flags=re.S)
         inner = getattr(error.args[0] if error.args else None, "reason", None)
         reason = self._hide(text.rpartition(": ")[2].strip("()'\"")) or type(error).__name__
         if isinstance(error, requests.exceptions.SSLError) and re.search(
@@ -855,6 +857,7 @@ def run(args: argparse.Namespace, report: Report) -> Tuple[str, str, List[str]]:
         report.saw(noted, noted)
         if noted.task and noted.task.state == "running":  # join that run
             report.reply, report.started = UNSEEN, "yes"
+            stack.close()
         else:
             noted = trigger(csm, noted, report)
         if not (args.no_wait and report.reply):
