@@ -22,7 +22,6 @@ import contextlib
 import email.utils
 import enum
 import hashlib
-import html
 import json
 import os
 import re
@@ -276,8 +275,12 @@ class Csm:
     def _hide(self, text: str) -> str:
         """A server's text without the secrets that it may echo, however spelt."""
         for secret in self._secrets:
-            for spelt in (secret, quote(secret), quote(secret, safe=""), quote_plus(secret),
-                          json.dumps(secret)[1:-1], html.escape(secret)):
+            spellings = {secret, quote(secret), quote(secret, safe=""), quote_plus(secret),
+                         json.dumps(secret)[1:-1]}
+            if re.search("[&<>'\"]", secret):
+                import html  # large, and seldom needed
+                spellings.add(html.escape(secret))
+            for spelt in spellings:
                 text = re.sub(re.escape(spelt), "***", text, flags=re.I)
         return text
 
