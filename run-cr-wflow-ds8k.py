@@ -826,6 +826,13 @@ def complete(args: argparse.Namespace, report: Report) -> None:
     need(len(pins) < 3 and all(re.match(r"[0-9a-f]{64}\Z", each) for each in args.fingerprint),
          UsageError("--fingerprint: not the 64 hexadecimal digits of a SHA-256"))
 
+def lock(stack: contextlib.ExitStack, seconds: float) -> None:
+    """Until the stack is closed, one run of this host at a time looks and triggers, so that it
+    sees the run before it. A lock that cannot be had stops nothing."""
+    with contextlib.suppress(OSError, ImportError), time_limit(seconds):
+        import fcntl
+        fcntl.flock(stack.enter_context(open(__file__, "rb")), fcntl.LOCK_EX)
+
 def run(args: argparse.Namespace, report: Report) -> Tuple[str, str, List[str]]:
     """Do what was asked for -> outcome, text, table. Raises a Problem where there is one."""
     if args.insecure:
@@ -836,11 +843,8 @@ def run(args: argparse.Namespace, report: Report) -> Tuple[str, str, List[str]]:
     if args.list:
         return show_list(csm, report)
     with contextlib.ExitStack() as stack:
-        if args.min_interval:  # one run of this host at a time, so that it sees the one before
-            with contextlib.suppress(OSError, ImportError), time_limit(
-                    min(args.request_timeout, args.timeout / 4)):
-                import fcntl
-                fcntl.flock(stack.enter_context(open(__file__, "rb")), fcntl.LOCK_EX)
+        if args.min_interval:
+            lock(stack, min(args.request_timeout, args.timeout / 4))
         noted = find(csm, args.csm_task, args.csm_session)
         title = (f'task "{noted.task.name}" (id {noted.task.id})' if noted.task
                  else f'session "{noted.sessions[0].name}"') + f" on {csm.servers[0]}"
