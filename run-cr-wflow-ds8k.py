@@ -597,6 +597,7 @@ class Report:
     """The result, in the shape of --json (README: "The JSON object"), and the two streams."""
     def __init__(self, event: List[str]) -> None:
         self.args = argparse.Namespace(quiet=False, verbose=False, json=False, leef=None)
+        self.title = ""                           # of what was found
         self.reply: Optional[Message] = None      # CSM's, to the trigger; None where it went lost
         self.started, self.began, self._shown, self._said = "no", time.monotonic(), "", 0.0
         rule_id, rule_name, *event = [printable(utf8(each)) for each in [
@@ -659,9 +660,11 @@ class Report:
     def conclude(self, outcome: str, code: ExitCode, text: str, table: List[str]) -> int:
         """Print the result, and send it where --leef says."""
         if code:
-            outcome = code.name.lower().replace("_", "-")
-            text = "; ".join([text] + [self.state()] * (self.started != "no") + [
-                BEGUN[self.started], NEXT.get(code, "look in CSM before you start another one")])
+            outcome, said = code.name.lower().replace("_", "-"), self.result["csm_message"]["text"]
+            state = self.state().replace("; " + said, "" if said in text else "; " + said)
+            text = "; ".join([f"{self.title}: {text}" if self.title else text] + [state] * (
+                self.started != "no") + [BEGUN[self.started]] * (code != ExitCode.FAILED) + [
+                NEXT.get(code, "look in CSM before you start another one")])
         self.result.update(outcome=outcome, exit_code=int(code), message=printable(text),
                            started=self.started, seconds=round(time.monotonic() - self.began, 1))
         if self.args.leef and code != ExitCode.USAGE:
@@ -846,7 +849,7 @@ def run(args: argparse.Namespace, report: Report) -> Tuple[str, str, List[str]]:
         if args.min_interval:
             lock(stack, min(args.request_timeout, args.timeout / 4))
         noted = find(csm, args.csm_task, args.csm_session)
-        title = (f'task "{noted.task.name}" (id {noted.task.id})' if noted.task
+        title = report.title = (f'task "{noted.task.name}" (id {noted.task.id})' if noted.task
                  else f'session "{noted.sessions[0].name}"') + f" on {csm.servers[0]}"
         ages = [each.date - max([backup.seconds for backup in each.backups if backup.valid] + [0])
                 for each in noted.sessions if each.date]
