@@ -35,5 +35,5 @@ echo "pytest: Python $("$python" -c 'import platform, requests, urllib3
 print("%s, requests %s, urllib3 %s" % (
     platform.python_version(), requests.__version__, urllib3.__version__))')"
 # More workers than processors: the tests mostly wait.
-"$python" -m pytest -c tests/pytest.ini --rootdir . -q -n 8 "$@" || result=$?
+"$python" -m pytest -c tests/pytest.ini --rootdir . -q -n 12 "$@" || result=$?
 exit $result
