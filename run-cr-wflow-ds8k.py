@@ -296,12 +296,12 @@ class Csm:
             shown = "not read"
             with contextlib.suppress(OSError, ValueError), time_limit(min(5, self.request_timeout)):
                 pem = ssl.get_server_certificate((url.hostname or "", url.port or PORT))
-                shown = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest().upper()
+                digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest().upper()
+                shown = ":".join(re.findall("..", digest))
             return WrongServer(
                 f"{url.netloc} is not trusted and was sent no credential ({reason}). If CSM's "
                 "administrator confirms the SHA-256 fingerprint of its certificate, "
-                f"{':'.join(re.findall('..', shown))}, give it with --fingerprint, or its CA with "
-                "--ca-file")
+                f"{shown}, give it with --fingerprint, or its CA with --ca-file")
         if isinstance(inner, (exceptions.NewConnectionError, exceptions.ConnectTimeoutError)):
             return Unreachable(f"{url.netloc} cannot be reached: {reason}")
         return lost(f"{what} got no answer: {reason}")
@@ -650,21 +650,22 @@ class Report:
             self.progress("INFO", text)
         self.progress("LIVE", f"{waited:.0f} s: {text}")
 
-    def state(self) -> str:
+    def state(self, said: str = "") -> str:
+        """The sessions, and CSM's last message where it was not said already."""
+        message = self.result["csm_message"]["text"]
         return "; ".join([f'session "{each["name"]}" ({each["status"]}): ' + (
             "backup {id} of {time}, copy sets {copy_sets}, ".format(**each["backup"]) + (
                 "valid" if each["backup"]["valid"] else "NOT VALID")
             if each["backup"] else "no new backup") for each in self.result["sessions"]
-            ] + [self.result["csm_message"]["text"]])
+            ] + [message] * bool(message and message not in said))
 
     def conclude(self, outcome: str, code: ExitCode, text: str, table: List[str]) -> int:
         """Print the result, and send it where --leef says."""
         if code:
-            outcome, said = code.name.lower().replace("_", "-"), self.result["csm_message"]["text"]
-            state = self.state().replace("; " + said, "" if said in text else "; " + said)
-            text = "; ".join([f"{self.title}: {text}" if self.title else text] + [state] * (
-                self.started != "no") + [BEGUN[self.started]] * (code != ExitCode.FAILED) + [
-                NEXT.get(code, "look in CSM before you start another one")])
+            outcome = code.name.lower().replace("_", "-")
+            text = "; ".join([f"{self.title}: {text}" if self.title else text] + [
+                self.state(text)] * (self.started != "no") + [BEGUN[self.started]] * (
+                code != ExitCode.FAILED) + [NEXT.get(code, "look in CSM before another run")])
         self.result.update(outcome=outcome, exit_code=int(code), message=printable(text),
                            started=self.started, seconds=round(time.monotonic() - self.began, 1))
         if self.args.leef and code != ExitCode.USAGE:
@@ -901,8 +902,8 @@ def main(argv: Optional[List[str]] = None) -> int:
         complete(report.args, report)
         outcome, text, lines = run(report.args, report)
         listen(lambda *_: None)
-    except SystemExit:
-        return 0  # --help, --version
+    except SystemExit as done:  # --help, --version
+        return int(done.code or 0)
     except Problem as problem:
         code, text = problem.code, str(problem)
         if report.started != "no" and code < ExitCode.FAILED:

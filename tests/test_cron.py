@@ -280,3 +280,14 @@ def test_help_has_the_exit_codes() -> None:
     assert result.code == 0 and result.err == ""
     for code in load_program().ExitCode:  # type: ignore[attr-defined]
         assert re.search(r"(?<!\d)%d(?!\d)" % int(code), result.out), code
+
+
+def test_sessions_are_told_apart_where_csm_gives_no_message(
+        program: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """A session run whose trigger got no answer has no message of CSM's."""
+    report = program.Report([])
+    report.started, report.result["sessions"] = "perhaps", [
+        {"name": name, "status": "Normal", "state": "", "backup": None} for name in "AB"]
+    assert report.conclude("", program.ExitCode.UNKNOWN, "no answer", []) == 8
+    assert ('no answer; session "A" (Normal): no new backup; session "B" (Normal): no new backup; '
+            "it is not known") in capsys.readouterr().err
