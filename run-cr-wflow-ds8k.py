@@ -22,6 +22,7 @@ import contextlib
 import email.utils
 import enum
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -31,7 +32,7 @@ import ssl
 import sys
 import threading
 import time
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, NoReturn, Optional, Tuple, Type
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, NoReturn, Optional, Tuple
 from urllib.parse import quote, quote_plus, urlsplit
 
 try:
@@ -47,8 +48,8 @@ VERSION = "1.0.0"
 # CSM's REST API, as IBM's own clients and documentation show it:
 PORT = 9559                               # 9560 is csmcli's, 9561 the link of a pair
 TASKS, SHORT, TOKENS = "/sessions/scheduledtasks", "/sessions/short", "/system/v1/tokens"
-MESSAGE_ID = re.compile(r"\s*([A-Z]{3,5}\d{3,5}([A-Z]))\b")  # its last letter is the severity
-STARTED, FINISHED = "IWNR2211I", "IWNR2212I"                 # a task has
+MESSAGE_ID = re.compile(r"([A-Z]{3,5}\d{3,5}([A-Z]))\b")  # its last letter is the severity
+STARTED, FINISHED = "IWNR2211I", "IWNR2212I"              # a task has
 COMPLETED = "IWNR1026I"                   # a command has
 SAFEGUARDED = "safeguarded copy"          # in the session type, rulesname
 # Our own choices, in seconds where they are times:
@@ -58,7 +59,6 @@ SETTLE = 5.0                              # for a run's last message that is lat
 SKEW, DRIFT = 60.0, 3600.0                # by which clocks may differ where it matters; at all
 LONGEST_PAUSE = 15.0                      # between two polls, or two tries
 RECHECK = 30.0                            # how often a pair is asked which server is active
-BODY_LIMIT, LEEF_LIMIT = 256 << 20, 1024  # bytes of a reply; of a syslog packet (RFC 3164)
 ODD = (ValueError, LookupError, TypeError, AttributeError)  # what reading an odd reply raises
 
 class ExitCode(enum.IntEnum):
@@ -77,43 +77,40 @@ class Problem(Exception):
     code = ExitCode.INTERNAL
 class UsageError(Problem):
     code = ExitCode.USAGE
-class Unreachable(Problem):      # not sent, or a read without a usable answer: it may pass
+class Unreachable(Problem):       # not sent, or a read without a usable answer: it may pass
     code = ExitCode.UNREACHABLE
-class WrongServer(Unreachable):
-    """A certificate that is not trusted, a redirect, no CSM: it will hardly pass."""
-class LoginRefused(Problem):
+class WrongServer(Unreachable):   # a certificate that is not trusted, a redirect: it hardly passes
+    code = ExitCode.UNREACHABLE
+class LoginRefused(Unreachable):
     code = ExitCode.LOGIN
+class Denied(Unreachable):        # a read is refused, or this server of a pair is the standby
+    code = ExitCode.REFUSED
 class NotFound(Problem):
     code = ExitCode.NOT_FOUND
-class Refused(Problem):
+class Refused(Problem):           # by CSM, and so it was not started
     code = ExitCode.REFUSED
-class Standby(Refused):
-    """This server of a high-availability pair runs no commands."""
 class BackupFailed(Problem):
     code = ExitCode.FAILED
-class OutcomeUnknown(Problem):   # also: a command went out, and nothing tells what became of it
+class OutcomeUnknown(Problem):    # also: a command went out, and nothing tells what became of it
     code = ExitCode.UNKNOWN
 
 # Times are epoch seconds, 0 where CSM does not tell; texts are "" then. Texts are kept as they
 # come: Report.write() is the one place that prints, and removes control characters.
-Form = Optional[Dict[str, str]]
-Lost = Type[Problem]
 Message = NamedTuple("Message", [("id", str), ("severity", str), ("text", str), ("when", float)])
-Reply = NamedTuple("Reply", [  # data: the JSON, None where `fault` tells why; what: all in a line
-    ("status", int), ("data", Any), ("fault", str), ("message", Message), ("date", float),
-    ("what", str), ("hide", Callable[[str], str])])      # hide: see Csm
-Task = NamedTuple("Task", [    # state: enabled, disabled, running or approval; message: the last
-    ("id", int), ("name", str), ("state", str), ("last_ran", float), ("message", Message),
-    ("recent", List[Message]),           # from servers before 6.3.2
-    ("sessions", List[str])])            # of the steps Backup; where no steps are shown, of all
-Backup = NamedTuple("Backup", [("id", str), ("seconds", float), ("valid", bool), ("time", str),
-                               ("copy_sets", str)])  # time: as CSM shows it
-Session = NamedTuple("Session", [  # kind: rulesname; failed: Severe or haserror; floor: new
-    ("name", str), ("kind", str), ("status", str), ("state", str), ("failed", bool),  # backups
-    ("backups", List[Backup]), ("doubtful", bool), ("floor", float), ("date", float)])  # are newer
-State = NamedTuple("State", [      # what CSM shows at one time; since: start of a joined run
-    ("task", Optional[Task]), ("sessions", List[Session]), ("since", float)])
-UNSEEN = Message("", "", "", 0)    # of a trigger whose reply went lost, or somebody else's
+Reply = NamedTuple("Reply", [     # data: the JSON, or None; what: request and answer in a line
+    ("status", int), ("data", Any), ("message", Message), ("date", float), ("what", str)])
+Task = NamedTuple("Task", [       # state: enabled, disabled, running or approval
+    ("id", int), ("name", str), ("state", str), ("last_ran", float),
+    ("messages", List[Message]),  # the last ones, or just the last one: from 6.3.2 on
+    ("sessions", List[str])])     # of the steps Backup; where no steps are shown, of all
+Backup = NamedTuple("Backup", [   # time: as CSM shows it
+    ("id", str), ("seconds", float), ("valid", bool), ("time", str), ("copy_sets", str)])
+Session = NamedTuple("Session", [  # kind: rulesname; failed: Severe or haserror; date: of the reply
+    ("name", str), ("kind", str), ("status", str), ("state", str), ("failed", bool),
+    ("date", float), ("known", List[str]), ("floor", float),  # a new backup is newer than these
+    ("new", Optional[Backup])])   # since an earlier look; where there was none, the newest one
+State = NamedTuple("State", [("task", Optional[Task]), ("sessions", List[Session])])
+UNSEEN = Message("", "", "", 0)   # of a trigger whose reply went lost, or somebody else's
 
 def need(good: Any, problem: Exception) -> None:
     if not good:
@@ -135,61 +132,54 @@ def number(value: Any) -> float:
 def show_time(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(seconds)) if seconds > 0 else "never"
 
-def read_message(data: Any, hide: Callable[[str], str]) -> Message:
+def read_message(data: Any) -> Message:
     """A reply to a command, an entry of a task's `messages`, or its `lastmessage`."""
     found = data if isinstance(data, dict) else {"resultText": data}
-    text = text_of(found.get("msgTranslated") or found.get("resultText"), 1 << 16)
+    text = text_of(found.get("msgTranslated") or found.get("resultText"), 1 << 16).strip()
     match = MESSAGE_ID.match(text_of(found.get("msg"))) or MESSAGE_ID.match(text)
     name, severity = match.groups() if match else ("", "")
-    text = f"{name} {hide(text.replace(name, '', 1).strip())}".strip()[:400]
-    return Message(name, severity, text, number(found.get("baseDate")))
+    return Message(name, severity, text if text.startswith(name) else f"{name} {text}".strip(),
+                   number(found.get("baseDate")))
 
-def read_task(data: Any, hide: Callable[[str], str]) -> Task:
+def read_task(data: Any) -> Task:
     need(0 < number(data["id"]) == int(number(data["id"])), ValueError("a task without an id"))
-    recent = [read_message(each, hide) for each in (data.get("messages") or [])[-50:]]
-    message, steps = read_message(data.get("lastmessage"), hide), data.get("actions") or []
+    messages = [data["lastmessage"]] if data.get("lastmessage") else data.get("messages") or []
+    steps = data.get("actions") or []
     sessions = [each["sessionName"] + "" for each in steps
                 if text_of(each.get("command")).strip().lower() == "backup"]
     state = ("approval" if truth(data.get("pendingApproval")) else "running" if truth(
         data.get("running")) else "enabled" if truth(data.get("enabled")) else "disabled")
     return Task(int(number(data["id"])), data["name"] + "", state, number(data.get("lastRan")),
-                message if message.id or not recent else recent[-1], recent,
+                [UNSEEN] + [read_message(each) for each in messages[-50:]],
                 sessions if steps else [each + "" for each in data.get("affectedSession") or []])
 
-def read_tasks(reply: Reply, name: str = "") -> List[Task]:
-    """Entries that cannot be read are left out; but not where one may be the task of this name."""
-    tasks, odd = [], []
-    for each in array(reply.data):
-        try:
-            tasks.append(read_task(each, reply.hide))
-        except ODD:
-            odd.append(each.get("name") if isinstance(each, dict) else None)
-    need(name in [task.name for task in tasks] or all(
-        isinstance(other, str) and other != name for other in odd), ValueError("an odd task"))
-    return tasks
+def entries(reply: Reply, name: str) -> List[Dict[str, Any]]:
+    """Of a list, what bears a name. The rest is ignored, but not where it may be what is wanted."""
+    need(isinstance(reply.data, list), ValueError("no list"))
+    found = [each for each in reply.data if isinstance(each, dict)
+             and isinstance(each.get("name"), str)]
+    need(not name or len(found) == len(reply.data) or name in [each["name"] for each in found],
+         ValueError("an odd entry"))
+    return found
 
-def read_names(reply: Reply, name: str) -> List[str]:
-    """GET /sessions/short -> names; the same goes for its entries."""
-    names = [each["name"] for each in array(reply.data)
-             if isinstance(each, dict) and isinstance(each.get("name"), str)]
-    need(name in names or len(names) == len(reply.data), ValueError("an odd session"))
-    return names
-
-def array(data: Any) -> List[Any]:
-    need(isinstance(data, list), ValueError("no list"))
-    return data  # type: ignore[no-any-return]
+def read_tasks(reply: Reply, name: str) -> Tuple[List[str], List[Task]]:
+    """-> the names of all, and those of this name."""
+    found = entries(reply, name)
+    return [each["name"] for each in found], [
+        read_task(each) for each in found if each["name"] == name]
 
 def read_backup(data: Any) -> Optional[Backup]:
     """An entry of BackupResults, None for what is none. Its id is its time in epoch seconds."""
     data = data if isinstance(data, dict) else {}
     name, seconds = text_of(data.get("backupID")), number(data.get("timestamp"))
     seconds = number(name) if number(name) > 1e9 else seconds
-    return Backup(name or f"{seconds:.0f}", seconds, truth(data.get("valid")), text_of(data.get(
-        "backupTime")) or show_time(seconds), text_of(data.get("numCopySets")) or "?"
-                  ) if seconds > 0 else None
+    shown = text_of(data.get("backupTime")) or show_time(seconds)
+    return Backup(name or f"{seconds:.0f}", seconds, truth(data.get("valid")), shown, text_of(
+        data.get("numCopySets")) or "?") if seconds > 0 else None
 
-def read_session(reply: Reply, name: str) -> Session:
-    """GET /sessions/NAME. Backups that cannot be read are no reason to take none."""
+def read_session(reply: Reply, name: str, before: Optional[Session], since: float) -> Session:
+    """GET /sessions/NAME. Backups that cannot be read are no reason to take none. New is what is
+    newer than all that there was `before`, or not older than the start of a joined run, `since`."""
     data, status = reply.data, text_of(reply.data.get("status"))
     need(data["name"] == name, ValueError("not the session that was asked for"))
     results: List[Optional[Backup]] = [None]
@@ -198,113 +188,99 @@ def read_session(reply: Reply, name: str) -> Session:
                    for key in sequence if key.lower() == "backupresults"
                    for each in sequence[key] or []]
     backups = [each for each in results if each]
-    doubtful = not backups or len(backups) < len(results)  # perhaps some were not told
+    whole = backups and len(backups) == len(results)  # else perhaps some were not told
     date = min(reply.date or time.time(), time.time())  # in doubt the earlier one
     floor = max([each.seconds for each in backups if each.seconds <= date + SKEW] + [
-        date - (SKEW if doubtful else DRIFT)])
-    failed = status.lower() == "severe" or truth(data.get("haserror"))
+        date - (DRIFT if whole else SKEW)])
+    new = [each for each in backups if not before or each.seconds >= since
+           or each.id not in before.known and each.seconds > before.floor]
     return Session(name, text_of(data.get("rulesname")), status, text_of(data.get("state")),
-                   failed, backups, doubtful, floor, reply.date)
+                   status.lower() == "severe" or truth(data.get("haserror")), reply.date,
+                   [each.id for each in backups] if whole else [], floor,
+                   max(new, key=lambda each: (each.valid, each.seconds), default=None))
 
 @contextlib.contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Bound a request as a whole, by the SIGALRM that main() set up: requests bounds each read."""
-    if threading.current_thread() is threading.main_thread():
-        signal.setitimer(signal.ITIMER_REAL, seconds, 1)  # again: one can be lost in a destructor
+    """Bound something as a whole, by the SIGALRM that main() set up: requests bounds each read."""
+    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 class Csm:
-    """The client. It rides out what may pass; a command is processed once, or `lost` is raised."""
+    """The client. It rides out what may pass; a command is processed once at the most."""
     def __init__(self, args: argparse.Namespace, report: "Report") -> None:
         self.servers: List[str] = args.servers    # HOST:PORT; the first one is in use
         self.deadline, self.request_timeout = report.began + args.timeout, args.request_timeout
         self.single_task = True   # GET works for a single task: not on all servers
-        self._reached = False     # some server let us in
-        self._checked = 0.0       # when this server was last seen to be the active one
+        self._reached, self._checked = False, 0.0  # a server let us in; when it was last active
         self._login = {"username": args.csm_user, "password": args.csm_user_passwd}
-        self._secrets: List[str] = [args.csm_user_passwd]     # and the tokens
         self._token, self._report, self._http = "", report, requests.Session()
         self._http.trust_env = False    # no proxy, .netrc or CA bundle from the environment
         self._http.verify = args.ca_file or not (args.insecure or args.fingerprint)
+        self._http.headers.update({"Accept-Language": "en-US",
+                                   "Content-Type": "application/x-www-form-urlencoded"})
         for server, pin in zip(self.servers, 2 * args.fingerprint):
             adapter = requests.adapters.HTTPAdapter()
             adapter.init_poolmanager(1, 1, assert_fingerprint=pin, ssl_context=(  # without CAs
                 urllib3.util.ssl_.create_urllib3_context(cert_reqs=ssl.CERT_NONE)))
             self._http.mount(f"https://{server}/", adapter)
 
-    def _call(self, method: str, path: str, form: Form = None, lost: Lost = Unreachable) -> Reply:
-        """The one way to a server. Raises `lost` where there is no usable answer; but WrongServer
-        or Unreachable where nothing was sent, whatever `lost` is."""
+    def _call(self, method: str, path: str, form: Optional[Dict[str, str]] = None) -> Reply:
+        """The one way to a server. Without a usable answer: OutcomeUnknown where a command may
+        have been processed, else Unreachable."""
         began, status, what = time.monotonic(), "no answer", f"{self.servers[0]}: {method} {path}"
         limit = max(min(self.request_timeout, self.deadline - began), 0.01)
-        headers = {"Accept-Language": "en-US", "X-Auth-Token": self._token or None, "Content-Type":
-                   "application/x-www-form-urlencoded" if method == "POST" else None}
-        self._http.cookies.clear()  # IBM's clients, which work, send none
+        lost = OutcomeUnknown if method == "POST" and path != TOKENS else Unreachable
         try:  # of several addresses a dead one must leave time for the next: half the limit
             with time_limit(limit), self._http.request(
-                    method, f"https://{self.servers[0]}/CSM/web{path}", data=form, headers=headers,
-                    timeout=(limit / 2, limit), allow_redirects=False, stream=True) as answer:
+                    method, f"https://{self.servers[0]}/CSM/web{path}", data=form, stream=True,
+                    headers={"X-Auth-Token": self._token or None}, allow_redirects=False,
+                    timeout=(limit / 2, limit)) as answer:
                 status = str(answer.status_code)
-                body = bytearray()
-                for chunk in answer.raw.stream(1 << 16, decode_content=True):
-                    body += chunk
-                    need(len(body) < BODY_LIMIT, ValueError("an endless reply"))
+                body = b"".join(itertools.islice(answer.iter_content(1 << 16), 1 << 13))  # no more
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError,
                 ValueError) as error:
-            raise self._failure(error, what, lost) from None
+            raise self._failure(error, lost(f"{what} got no answer")) from None
         finally:
             self._report.progress("DEBUG", f"{what}: {status}, {time.monotonic() - began:.2f} s")
-        text = body.decode("utf-8-sig", "replace")
-        shown = "no JSON" if path == TOKENS else f"no JSON, but {self._hide(text[:1 << 16])[:60]!r}"
-        data, fault = None, shown if text else "empty"
+        data, date = None, 0.0
         with contextlib.suppress(ValueError, RecursionError):  # int() of 1e6 digits takes minutes
-            data, fault = json.loads(text, parse_int=lambda digits: int(digits[:25])), ""
-        message = read_message(data, self._hide)
-        what = f"{what} answered {status} {message.text or fault}".strip()
-        need(answer.status_code < 500 and answer.status_code not in (408, 429), lost(what))
-        need(not 300 <= answer.status_code < 400, (
-            WrongServer if lost is Unreachable else lost)(f"{what}: a redirect"))
-        date = 0.0
-        with contextlib.suppress(*ODD, OverflowError):
+            data = json.loads(body.decode("utf-8-sig", "replace"),
+                              parse_int=lambda digits: int(digits[:25]))
+        message, bare = read_message(data), path == TOKENS or status in ("401", "403")
+        what += f" answered {status} " + (
+            "empty" if not body else "no JSON" if data is None else self._report.hide(message.text))
+        if 300 <= answer.status_code < 400 and lost is Unreachable:
+            raise WrongServer(f"{what}: a redirect")
+        need((bare or data is not None) and answer.status_code < 500 and not 300 <= (
+            answer.status_code) < 400 and status not in ("408", "429"), lost(what))
+        with contextlib.suppress(*ODD):
             date = email.utils.parsedate_to_datetime(answer.headers["Date"]).timestamp()
-        return Reply(answer.status_code, data, fault, message, date, what, self._hide)
+        return Reply(answer.status_code, data, message, date, what)
 
-    def _hide(self, text: str) -> str:
-        """A server's text without the secrets that it may echo, however spelt."""
-        for secret in self._secrets:
-            spellings = {secret, quote(secret), quote(secret, safe=""), quote_plus(secret),
-                         json.dumps(secret)[1:-1]}
-            if re.search("[&<>'\"]", secret):
-                import html  # large, and seldom needed
-                spellings.add(html.escape(secret))
-            for spelt in spellings:
-                text = re.sub(re.escape(spelt), "***", text, flags=re.I)
-        return text
-
-    def _failure(self, error: Exception, what: str, lost: Lost) -> Problem:
+    def _failure(self, error: Exception, lost: Problem) -> Problem:
         """What an error of requests means: it wraps that of urllib3, which has the reason."""
-        url, exceptions = urlsplit("//" + self.servers[0]), urllib3.exceptions
         # What a server sent in place of HTTP may echo a secret, spelt in any way: it is not shown.
         text = re.sub(r"(BadStatusLine|InvalidChunkLength)\(.*", r"\1", str(error), flags=re.S)
+        reason = text.rpartition(": ")[2].strip("()'\"") or type(error).__name__
         inner = getattr(error.args[0] if error.args else None, "reason", None)
-        reason = self._hide(text.rpartition(": ")[2].strip("()'\"")) or type(error).__name__
-        if isinstance(error, requests.exceptions.SSLError) and re.search(
+        if isinstance(inner, (urllib3.exceptions.NewConnectionError,
+                              urllib3.exceptions.ConnectTimeoutError)):
+            return Unreachable(f"{self.servers[0]} cannot be reached: {reason}")
+        if not isinstance(error, requests.exceptions.SSLError) or not re.search(
                 "certificate.verify.failed|doesn't match|fingerprints did not", text, re.I):
-            shown = "not read"
-            with contextlib.suppress(OSError, ValueError), time_limit(min(5, self.request_timeout)):
-                pem = ssl.get_server_certificate((url.hostname or "", url.port or PORT))
-                digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest().upper()
-                shown = ":".join(re.findall("..", digest))
-            return WrongServer(
-                f"{url.netloc} is not trusted and was sent no credential ({reason}). If CSM's "
-                "administrator confirms the SHA-256 fingerprint of its certificate, "
-                f"{shown}, give it with --fingerprint, or its CA with --ca-file")
-        if isinstance(inner, (exceptions.NewConnectionError, exceptions.ConnectTimeoutError)):
-            return Unreachable(f"{url.netloc} cannot be reached: {reason}")
-        return lost(f"{what} got no answer: {reason}")
+            return type(lost)(f"{lost}: {reason}")
+        url, shown = urlsplit("//" + self.servers[0]), "not read"
+        with contextlib.suppress(OSError, ValueError), time_limit(min(5, self.request_timeout)):
+            pem = ssl.get_server_certificate((url.hostname or "", url.port or PORT))
+            digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest().upper()
+            shown = ":".join(re.findall("..", digest))
+        return WrongServer(
+            f"{self.servers[0]} is not trusted and was sent no credential ({reason}). If CSM's "
+            f"administrator confirms the SHA-256 fingerprint of its certificate, {shown}, "
+            "give it with --fingerprint, or its CA with --ca-file")
 
     def _log_in(self) -> None:
         """POST /system/v1/tokens -> {"token": text}. How it refuses is not known."""
@@ -314,91 +290,86 @@ class Csm:
         need(reply.status not in (404, 405), Unreachable(f"{reply.what}: this is no CSM server"))
         if reply.status >= 300 or not isinstance(token, str) or not re.match(r"[!-~]+\Z", token):
             raise LoginRefused(f"{reply.what}: no token")
-        self._token = token
-        self._secrets.append(token)
-        try:
-            self._reached = len(self.servers) < 2 or bool(self.check_active())
-            self._checked = time.monotonic()
-        except Problem:
-            self._token = ""
-            raise
+        self._token, self._checked = token, float("-inf")
+        self._report.secrets.append(token)
+        if len(self.servers) > 1:
+            self.check_active()
+        self._reached, self._checked = True, time.monotonic()
+        self._report.result["server"] = self.servers[0]
 
     def check_active(self) -> str:
         """GET /system/ha -> what it tells. Only a server that says that it is standby is one."""
         reply = self._call("GET", "/system/ha")
         if isinstance(reply.data, dict) and str(reply.data.get("islocalactive")).lower() == "false":
-            raise Standby(f"{self.servers[0]} is the standby server, which runs no commands")
-        return reply.message.text or reply.what
+            raise Denied(f"{self.servers[0]} is the standby server, which runs no commands")
+        return reply.what
 
-    def _ask(self, method: str, path: str, form: Form = None, lost: Lost = Unreachable) -> Reply:
+    def _ask(self, method: str, path: str, form: Optional[Dict[str, str]] = None) -> Reply:
         """A request with a token. 401 (and perhaps 403) mean: not processed, log in again."""
-        for again in (False, True):
-            if again or not self._token or (  # of a pair, the active one may change unnoticed
+        for _ in range(2):
+            if not self._token or (  # of a pair, the active one may change unnoticed
                     len(self.servers) > 1 and time.monotonic() > self._checked + RECHECK):
                 self._log_in()
-            reply = self._call(method, path, form, lost)
+            reply = self._call(method, path, form)
             if reply.status not in (401, 403):
                 break
-        if reply.status == 401 or reply.status < 300 and reply.fault:
-            self._token = ""  # HTML may be a log-in page
-        if reply.message.id:
-            self._report.tell(reply.message)
-        if reply.status == 404 and reply.fault and (method == "POST" or path == TASKS):
-            raise lost(f"{reply.what}: CSM may be starting")
+            self._token = ""
+        self._report.tell(reply.message)
         if reply.status >= 400 or reply.message.severity not in ("", "I", "W"):
-            raise (LoginRefused if reply.status == 401 else Refused)(reply.what)
-        need(not reply.fault and (method == "GET" or reply.message.id), lost(reply.what))
+            raise LoginRefused(reply.what) if reply.status == 401 else Denied(
+                reply.what) if method == "GET" else Refused(reply.what)
+        need(method == "GET" or reply.message.id, OutcomeUnknown(reply.what))
         return reply
 
-    def get(self, path: str, parse: Callable[[Reply], Any], once: bool = False) -> Any:
-        """Read, and ride out faults; one is a reply that `parse` can make no sense of."""
-        def attempt() -> Any:
-            reply = self._ask("GET", path)
+    def ride_out(self, ask: Callable[[], Any]) -> Any:
+        """Try until the deadline, on each server in turn. Before the trigger, what is not likely
+        to pass is believed when all servers said so twice, and a silent server is given up."""
+        faults: List[Problem] = []
+        began, pause, enough = time.monotonic(), 0.25, 2 * len(self.servers)
+        while True:
             try:
-                return parse(reply)
-            except ODD as odd:
-                raise Unreachable(f"{reply.what}: odd reply: {odd}") from None
-        return attempt() if once else self._ride_out(attempt)
+                return ask()
+            except Unreachable as fault:
+                faults = (faults + [fault])[-enough:]
+            now = time.monotonic()
+            hopeless = len(faults) == enough and self._report.started == "no" and (
+                Unreachable not in map(type, faults)
+                or not self._reached and now > began + FIRST_CONTACT)
+            if hopeless or now + 0.5 > self.deadline:
+                worst = max(faults, key=lambda each: each.code)
+                raise type(worst)("; ".join(dict.fromkeys(map(str, faults))))
+            self._report.progress("WARNING", f"{faults[-1]}; trying again")
+            self._token = ""  # HTML may be a log-in page; a log-in tells which server is active
+            self.servers.append(self.servers.pop(0))
+            pause = min(2 * pause, LONGEST_PAUSE)
+            time.sleep(min(pause, max(0.5, (self.deadline - now) / 2)))
 
-    def session(self, name: str, once: bool = False) -> Any:
-        return self.get(session_path(name), lambda reply: read_session(reply, name), once)
+    def read(self, path: str, parse: Callable[[Reply], Any]) -> Any:
+        """GET, once -> what `parse` makes of it. Raises Unreachable."""
+        reply = self._ask("GET", path)
+        try:
+            return parse(reply)
+        except ODD as odd:
+            raise Unreachable(f"{reply.what}: odd reply: {odd}") from None
 
-    def command(self, path: str, form: Form) -> Any:
+    def get(self, path: str, parse: Callable[[Reply], Any]) -> Any:
+        return self.ride_out(lambda: self.read(path, parse))
+
+    def session(self, name: str, before: Optional[Session] = None, since: float = 0) -> Any:
+        return self.get(session_path(name), lambda reply: read_session(reply, name, before, since))
+
+    def command(self, path: str, form: Optional[Dict[str, str]]) -> Any:
         """-> the message with which CSM accepts it. Raises Refused; OutcomeUnknown where only the
         server's state can tell whether it was processed; all else means that it was not sent."""
         def attempt() -> Message:
             try:
-                return self._ask("POST", path, form, OutcomeUnknown).message
+                return self._ask("POST", path, form).message
             except (Refused, OutcomeUnknown) as error:
                 if len(self.servers) > 1 and isinstance(error, Refused):
                     self.check_active()
                 self._token = self._token if isinstance(error, Refused) else ""  # who is active?
                 raise
-        return self._ride_out(attempt)
-
-    def _ride_out(self, attempt: Callable[[], Any]) -> Any:
-        """Try until the deadline, on each server in turn. Before the trigger, what is not likely
-        to pass is believed when all servers said so twice, and a silent server is given up."""
-        faults: List[Problem] = []
-        began, enough = time.monotonic(), 2 * len(self.servers)
-        while True:
-            try:
-                return attempt()
-            except (Unreachable, LoginRefused, Standby) as fault:
-                faults.append(fault)
-                now, last = time.monotonic(), faults[-enough:]
-                hopeless = len(faults) >= enough and (
-                    all(isinstance(each, (WrongServer, LoginRefused, Standby)) for each in last)
-                    or not self._reached and now > began + FIRST_CONTACT)
-                if now + 0.5 > self.deadline or hopeless and self._report.started == "no":
-                    worst = max(last, key=lambda each: each.code)
-                    raise type(worst)("; ".join(dict.fromkeys(map(str, last)))) from None
-                self._report.progress("WARNING", f"{fault}; trying again")
-            if len(self.servers) > 1:  # a log-in there also tells whether it is active
-                self._token = ""
-                self.servers.append(self.servers.pop(0))
-            time.sleep(min(0.25 * 2 ** min(len(faults), 9), LONGEST_PAUSE,
-                           max(0.5, (self.deadline - now) / 2)))
+        return self.ride_out(attempt)
 
 def session_path(name: str) -> str:
     return "/sessions/" + quote(name, safe="")
@@ -413,9 +384,9 @@ def find_session(csm: Csm, name: str, tasks: List[str]) -> Any:
     """How a server says that a session is not there is not known: where it does not simply show
     it, the list tells. `tasks`: where the name was looked for before, in vain."""
     if not tasks:
-        with contextlib.suppress(Unreachable, LoginRefused, Refused):
-            return csm.session(name, once=True)
-    names = csm.get(SHORT, lambda reply: read_names(reply, name))
+        with contextlib.suppress(Unreachable):
+            return csm.read(session_path(name), lambda reply: read_session(reply, name, None, 0))
+    names = csm.get(SHORT, lambda reply: [each["name"] for each in entries(reply, name)])
     if name not in names:
         raise NotFound(f'{csm.servers[0]} shows no {"task and no " if tasks else ""}session '
                        f'"{name}"; {closest(name, names + tasks)}')
@@ -423,149 +394,120 @@ def find_session(csm: Csm, name: str, tasks: List[str]) -> Any:
 
 def find(csm: Csm, task_name: str, session_name: str) -> State:
     """The target, and what CSM shows of it before the trigger. Raises NotFound, Refused."""
-    tasks = csm.get(TASKS, lambda reply: read_tasks(reply, task_name)) if task_name else []
-    names, found = [each.name for each in tasks], [each for each in tasks if each.name == task_name]
+    names, found = csm.get(
+        TASKS, lambda reply: read_tasks(reply, task_name)) if task_name else ([], [])
     title, task = f'task "{task_name}" on {csm.servers[0]}', found[0] if found else None
-    if len(found) > 1:
-        raise NotFound(f"{title} is there {len(found)} times, with the ids "
-                       f"{', '.join(str(each.id) for each in found)}: rename all but one")
+    need(len(found) < 2, NotFound(f"{title} is there {len(found)} times, with the ids "
+                                  f"{', '.join(str(each.id) for each in found)}"))
     if task_name and session_name and not task:
         raise NotFound(f"{title} is not there; {closest(task_name, names)}")
     wanted = task.sessions if task and not session_name else [session_name or task_name]
     sessions = [find_session(csm, each, [] if task else names) for each in dict.fromkeys(wanted)]
-    sessions = [csm.session(each.name) if each.doubtful else each for each in sessions]
+    # A list of backups that was empty, or odd, may be whole the next time.
+    sessions = [each if each.known else csm.session(each.name) for each in sessions]
     backed_up = [each for each in sessions if SAFEGUARDED in (each.kind or SAFEGUARDED).lower()]
-    if not backed_up:
-        raise NotFound("nothing would be backed up: " + (", ".join(
-            f'session "{each.name}" is of the type {each.kind}' for each in sessions)
-            or f"{title} has no step Backup"))
-    if task and task.state == "approval":
-        raise Refused(f"{title} waits for approval: its pendingApproval is true")
-    return State(task, backed_up, int(task.last_ran) if task and task.state == "running" else 0)
+    need(backed_up, NotFound("nothing would be backed up: " + (", ".join(
+        f'session "{each.name}" is of the type {each.kind}' for each in sessions)
+        or f"{title} has no step Backup")))
+    need(not task or task.state != "approval", Refused(f"{title} waits for approval"))
+    return State(task, backed_up)
 
 def look(csm: Csm, noted: State) -> State:
     """The same task and sessions as CSM shows them now."""
-    task: Optional[Task] = None
-    if noted.task and csm.single_task:
+    task, wanted, since = None, noted.task, float("inf")
+    if wanted and csm.single_task:
         try:
-            task = csm.get(f"{TASKS}/{noted.task.id}", lambda reply: read_task(
-                reply.data, reply.hide), once=True)
-        except (Unreachable, LoginRefused, Refused) as fault:  # an older server: the list tells
-            csm.single_task = not isinstance(fault, Refused)
-    if noted.task and (not task or task.id != noted.task.id):
-        wanted = noted.task
+            task = csm.read(f"{TASKS}/{wanted.id}", lambda reply: read_task(reply.data))
+        except Unreachable:
+            csm.single_task = False  # from now on the list of all tells
+    if wanted and (not task or task.id != wanted.id):
         task = csm.get(TASKS, lambda reply: {
-            each.id: each for each in read_tasks(reply, wanted.name)}[wanted.id])
-    return State(task, [csm.session(each.name) for each in noted.sessions], noted.since)
-
-def fresh(noted: State, now: State, settled: bool = False) -> List[Optional[Backup]]:
-    """Of each session the new backup: not known before, and newer than all that were known. Of a
-    run that was joined, one since its start; but only in the end is its start told for sure."""
-    since = max(noted.since, now.task.last_ran if now.task else 0)
-    found = []
-    for before, session in zip(noted.sessions, now.sessions):
-        known = {each.id for each in before.backups}
-        new = [each for each in session.backups
-               if each.id not in known and each.seconds > before.floor
-               or noted.since and settled and each.seconds >= int(since)]
-        found.append(max(new, key=lambda each: (each.valid, each.seconds), default=None))
-    return found
-
-def unknown(task: Optional[Task], sessions: List[Session]) -> State:
-    """A state before all backups: compared with it, the newest one counts as new."""
-    return State(task, [each._replace(backups=[], floor=0.0) for each in sessions], 0)
+            each.id: each for each in read_tasks(reply, wanted.name)[1]}[wanted.id])
+    if wanted and task and wanted.state == "running" and task.state != "running":
+        # Joined: only at its end a run's start is told for sure.
+        since = max(wanted.last_ran, task.last_ran) // 1 or since
+    return State(task, [csm.session(each.name, each, since) for each in noted.sessions])
 
 def has_begun(noted: State, now: State) -> bool:
-    return any(fresh(noted, now)) or bool(noted.task and now.task and (
+    return any(each.new for each in now.sessions) or bool(noted.task and now.task and (
         now.task.state == "running" or now.task.last_ran > noted.task.last_ran))
 
-def trigger(csm: Csm, noted: State, report: "Report") -> State:
-    """Send it -> what to compare with. report.reply stays None where nothing tells yet."""
+def trigger(csm: Csm, noted: State, report: "Report") -> None:
+    """Send it. report.reply stays None where CSM's state must tell whether it arrived."""
     before, report.started = report.started, "perhaps"
     try:
         report.reply = csm.command(f"{TASKS}/{noted.task.id}", None) if noted.task else csm.command(
             session_path(noted.sessions[0].name), {"cmd": "Backup"})
         report.started = "yes"
-        report.progress("INFO", f"started: {report.reply.text}")
+        report.progress("INFO", f"started: {report.result['csm_message']['text']}")
     except OutcomeUnknown as error:
         report.progress("WARNING", f"{error}; looking whether it arrived")
-    except (Unreachable, LoginRefused, Refused) as error:  # this one was not processed
+    except (Unreachable, Refused) as error:  # this one was not processed
         report.started = before
-        for pause in ((0, 1, 2) if noted.task else (0,)) if type(error) is Refused else ():
+        for pause in ((0, 1, 2) if noted.task else (0,)) if isinstance(error, Refused) else ():
             time.sleep(pause)
             if has_begun(noted, look(csm, noted)):  # somebody else was faster: join
                 report.reply, report.started = UNSEEN, "yes"
-                return noted
-        if before == "no":
-            raise
+                return
+        need(before != "no", error)
         report.progress("WARNING", f"{error}; still looking for the first one")
-    return noted
 
 def polls(deadline: float) -> Iterator[float]:
-    """Yield the seconds waited, each time that a look is due; a look is part of its period."""
-    began = last = time.monotonic()
-    while time.monotonic() < deadline - 0.5:
-        period = min(max(1.0, 0.05 * (last - began)), LONGEST_PAUSE)
-        pause = max(period - (time.monotonic() - last), period / 2)
-        time.sleep(min(pause, max(deadline - 0.5 - time.monotonic(), 0)))
-        last = time.monotonic()
-        yield last - began
+    """Yield the seconds waited, each time that a look is due."""
+    began = now = time.monotonic()
+    while now < deadline - 0.5:
+        pause = min(max(1.0, 0.05 * (now - began)), LONGEST_PAUSE)
+        time.sleep(min(pause, deadline - 0.5 - now))
+        now = time.monotonic()
+        yield now - began
     raise OutcomeUnknown("the deadline has passed")
 
-def follow(csm: Csm, noted: State, report: "Report", no_wait: bool, unlock: Any) -> None:
+def follow(csm: Csm, noted: State, report: "Report", no_wait: bool) -> None:
     """Look until the backup is proven. A trigger that got no answer goes out once more, and only
-    after a look that found no trace of it when one request timeout had passed. `unlock` is called
-    once other runs can see this one."""
-    seen_running, moved, again = bool(noted.task and noted.task.state == "running"), False, False
-    over_at = 0.0
+    after a look that found no trace of it when one request timeout had passed."""
+    joined = bool(noted.task and noted.task.state == "running")
+    ran, moved, again, over_at = joined, False, False, 0.0
     for waited in polls(csm.deadline):
-        try:
-            now = look(csm, noted)
-        except Refused as fault:  # of a read: this says nothing about the run
-            report.progress("WARNING", str(fault))
-            continue
-        if any(fresh(noted, now)) or now.task and now.task.state == "running":
-            unlock()
-        if not report.reply and has_begun(noted, now):
+        now = look(csm, noted)
+        begun = has_begun(noted, now)
+        if begun and not report.reply:
             report.reply, report.started = UNSEEN, "yes"
         elif not report.reply and not again and waited >= csm.request_timeout:
-            again, noted = True, trigger(csm, noted, report)
-        over = bool(report.reply and report.reply.id == COMPLETED)
+            again = True
+            trigger(csm, noted, report)
+        last = report.reply or UNSEEN
+        over = last.id == COMPLETED
         if now.task and noted.task:  # flag, lastRan and message may change in any order
-            last, moved = now.task.message, moved or now.task.message != noted.task.message
-            seen_running = seen_running or now.task.state == "running"
+            last, ran = now.task.messages[-1], ran or now.task.state == "running"
+            moved = moved or last != noted.task.messages[-1]
             over = now.task.state != "running" and (
-                seen_running or (moved or has_begun(noted, now)) and last.id != STARTED)
+                ran or (moved or begun) and last.id != STARTED)
         over_at = (over_at or waited) if over else 0.0
-        age = waited - over_at if over else -1.0
-        report.saw(noted, now, waited, age >= SETTLE)
-        if no_wait and report.reply or judge(noted, now, report.reply or UNSEEN, age, moved):
+        report.saw(now, waited)
+        if no_wait and report.reply or judge(noted, now, last, waited - over_at if over else -1.0,
+                                             moved and not joined, report):
             return
 
-def judge(noted: State, now: State, reply: Message, age: float, moved: bool) -> bool:
-    """Is the backup proven? Raises BackupFailed. `age`: for so long the run has been over, less
-    than 0 where it is not; `moved`: the task's message is not that of an earlier run."""
+def judge(noted: State, now: State, last: Message, age: float, moved: bool, report: Any) -> bool:
+    """Is the backup proven? Raises BackupFailed. `last`: the run's last message; `age`: for so long
+    it has been over, -1 while it goes on; `moved`: `last` is not that of an earlier run."""
     for before, session in zip(noted.sessions, now.sessions):
-        if session.failed and not before.failed:
-            raise BackupFailed(f'session "{session.name}" turned Severe or haserror')
-    proven = all(each and each.valid for each in fresh(noted, now, age >= SETTLE))
-    if not now.task or not noted.task:
-        last, errors, final = reply, [], True
-    else:
-        last = now.task.message
-        errors = [each for each in now.task.recent if each not in noted.task.recent
-                  and each.severity not in ("", "I", "W")]
-        if last.severity not in ("", "I") and (age >= GRACE or last != noted.task.message):
-            errors.append(last)
-        # Another message than this one may be a step's, and an error still to come.
-        final = age >= 0 and (moved and last.id == FINISHED or age >= SETTLE)
+        need(before.failed or not session.failed, BackupFailed(
+            f'session "{session.name}" turned Severe or haserror'))
+    proven = all(each.new and each.new.valid for each in now.sessions)
+    errors = []
+    if now.task and noted.task:
+        errors = [each for each in now.task.messages if each not in noted.task.messages
+                  and each.severity not in ("", "I", "W")] + [last] * (
+                      age >= (0 if moved else GRACE) and last.severity not in ("", "I"))
     if errors and age >= 0:
-        raise BackupFailed(f"the run ended with an error: {errors[0].text}")
-    if age >= GRACE and not (proven and last.severity == "I"):
-        raise OutcomeUnknown("how the run ended is not told") if proven else BackupFailed(
-            f"the run ended without a new valid backup: {last.text or 'no message'}")
-    return proven and final and (not noted.task or last.severity == "I" and (
-        age >= GRACE or last.id != STARTED))
+        report.tell(errors[0])
+        raise BackupFailed("the run ended with an error")
+    need(proven or age < GRACE, BackupFailed("the run ended without a new valid backup"))
+    need(not now.task or last.severity or age < GRACE, OutcomeUnknown("how it ended is not told"))
+    # Another message than FINISHED may be a step's, and an error still to come.
+    return proven and (not now.task or last.severity == "I" and age >= (
+        0 if moved and last.id == FINISHED else GRACE if last.id == STARTED else SETTLE))
 
 def tables(tasks: List[Task], sessions: List[Session]) -> List[str]:
     """Lines of at most 80 columns with names of 60, none of them cut: they are to be copied."""
@@ -575,37 +517,44 @@ def tables(tasks: List[Task], sessions: List[Session]) -> List[str]:
         lines += [f"          backs up {name}" for name in task.sessions]
     lines.append("STATUS    SAFEGUARDED COPY SESSION")
     for each in sessions:
-        newest = max(each.backups, key=lambda backup: backup.seconds, default=None)
         lines += [f"{each.status:9} {each.name}", f"          state {each.state}",
-                  f"          newest backup {newest.id} of {show_time(newest.seconds)}"
-                  + ", NOT VALID" * (not newest.valid) if newest else "          no backup"]
+                  f"          newest backup {each.new.id} of {show_time(each.new.seconds)}"
+                  + ", NOT VALID" * (not each.new.valid) if each.new else "          no backup"]
     return lines
 
 def show_list(csm: Csm, report: "Report") -> Tuple[str, str, List[str]]:
-    tasks = csm.get(TASKS, read_tasks)
-    names = csm.get(SHORT, lambda reply: [each["name"] for each in reply.data if SAFEGUARDED
-                                          in text_of(each.get("rulesname")).lower()])
-    sessions = [csm.session(name) for name in names]
-    report.saw(unknown(None, sessions), State(None, sessions, 0))
+    tasks = csm.get(TASKS, lambda reply: [read_task(each) for each in entries(reply, "")])
+    sessions = csm.get(SHORT, lambda reply: [each["name"] for each in entries(
+        reply, "") if SAFEGUARDED in text_of(each.get("rulesname")).lower()])
+    sessions = [csm.session(name) for name in sessions]
+    report.saw(State(None, sessions))
     report.result["tasks"] = [
         {"id": each.id, "name": each.name, "state": each.state, "sessions": each.sessions,
          "last_ran": show_time(each.last_ran)} for each in tasks]
-    text = f"{len(tasks)} tasks, {len(names)} Safeguarded Copy sessions on {csm.servers[0]}"
-    return "listed", text, tables(tasks, sessions)
+    return "listed", (f"{len(tasks)} tasks, {len(sessions)} Safeguarded Copy sessions on "
+                      f"{csm.servers[0]}"), tables(tasks, sessions)
 
 class Report:
     """The result, in the shape of --json (README: "The JSON object"), and the two streams."""
     def __init__(self, event: List[str]) -> None:
         self.args = argparse.Namespace(quiet=False, verbose=False, json=False, leef=None)
         self.title = ""                           # of what was found
+        self.secrets: List[str] = []              # password and tokens
         self.reply: Optional[Message] = None      # CSM's, to the trigger; None where it went lost
         self.started, self.began, self._shown, self._said = "no", time.monotonic(), "", 0.0
-        rule_id, rule_name, *event = [printable(utf8(each)) for each in [
+        rule_id, rule_name, *event = [printable(utf8(each, "replace")) for each in [
             os.environ.get("RULE_ID", ""), os.environ.get("RULE_NAME", "")] + event]
         self.result: Dict[str, Any] = {
             "version": VERSION, "exit_code": 0, "outcome": "", "message": "", "server": "",
             "task": None, "sessions": [], "started": "no", "csm_message": {"id": "", "text": ""},
             "seconds": 0.0, "event": event, "rule_id": rule_id, "rule_name": rule_name}
+
+    def hide(self, text: str) -> str:
+        """A text of CSM's without the secrets that it may echo, and not too long."""
+        for secret in self.secrets:
+            for spelt in (secret, quote(secret, safe=""), quote_plus(secret)):
+                text = text.replace(spelt, "***")
+        return text[:400]
 
     def write(self, name: str, *lines: str, end: str = "\n") -> None:
         """The one place that prints. What cannot be written stops nothing."""
@@ -622,29 +571,30 @@ class Report:
 
     def progress(self, level: str, text: str) -> None:
         """A line on stderr; on a terminal, one of level LIVE stays until the next one comes."""
-        if not self.args.quiet and (level != "DEBUG" or self.args.verbose):
-            terminal = sys.stderr is not None and sys.stderr.isatty()
-            if terminal:
-                self.write("stderr", end="\r\x1b[K")
-            if level != "LIVE":
-                self.write("stderr", f"{show_time(time.time())} {level} {text}")
-            elif terminal:
-                self.write("stderr", text[:79], end="")
+        if self.args.quiet or level == "DEBUG" and not self.args.verbose:
+            return
+        terminal = sys.stderr is not None and sys.stderr.isatty()
+        if terminal:
+            self.write("stderr", end="\r\x1b[K")
+        if level != "LIVE":
+            self.write("stderr", f"{show_time(time.time())} {level} {text}")
+        elif terminal:
+            self.write("stderr", text[:79], end="")
 
     def tell(self, message: Message) -> None:
-        self.result["csm_message"] = {"id": message.id, "text": message.text}
+        if message.id or message.text:
+            self.result["csm_message"] = {"id": message.id, "text": self.hide(message.text)}
 
-    def saw(self, noted: State, now: State, waited: float = 0, settled: bool = False) -> None:
+    def saw(self, now: State, waited: float = 0) -> None:
         """Note the state; show it at each change and each minute, on a terminal at each look."""
         self.result["task"] = now.task and now.task.name
         self.result["sessions"] = [
-            {"name": each.name, "status": each.status, "state": each.state, "backup": new and {
-                "id": new.id, "time": new.time, "valid": new.valid, "copy_sets": new.copy_sets}}
-            for each, new in zip(now.sessions, fresh(noted, now, settled))]
+            {"name": each.name, "status": each.status, "state": each.state, "backup": each.new and {
+                key: getattr(each.new, key) for key in ("id", "time", "valid", "copy_sets")}}
+            for each in now.sessions]
         if now.task:
-            self.tell(now.task.message)
-        running = now.task and now.task.state == "running"
-        text = ("task running; " if running else "") + self.state()
+            self.tell(now.task.messages[-1])
+        text = "task running; " * bool(now.task and now.task.state == "running") + self.state()
         if waited and (text != self._shown or waited >= self._said + 60):
             self._shown, self._said = text, waited
             self.progress("INFO", text)
@@ -685,7 +635,7 @@ def printable(text: str) -> str:
     """Without control characters: nothing in it acts on a terminal or splits a log line."""
     return "".join(each for each in text if each.isprintable())
 
-def utf8(text: str, errors: str = "replace") -> str:
+def utf8(text: str, errors: str = "strict") -> str:
     """An argument or a variable as the UTF-8 that it is, whatever the locale has made of it."""
     with contextlib.suppress(UnicodeEncodeError):
         return os.fsencode(text).decode("utf-8", errors)
@@ -706,7 +656,7 @@ def leef(result: Dict[str, Any]) -> bytes:
             ("sessions", ",".join(each["name"] for each in result["sessions"])),
             ("msg", result["csm_message"]["text"]), ("ruleName", result["rule_name"]),
             ("event", " ".join(result["event"]))):
-        room = max(0, LEEF_LIMIT - len(packet.encode()) - len(key) - 2)
+        room = max(0, 1022 - len(packet.encode()) - len(key))  # of 1,024 bytes: RFC 3164
         kept = re.sub(r"[|^]", "_", printable(str(value))).encode("utf-8", "replace")[:room]
         packet += f'{key}={kept.decode("utf-8", "ignore")}^' if room else ""
     return packet[:-1].encode()
@@ -738,16 +688,21 @@ def build_parser() -> Parser:
                     epilog="-- EVENT ...: what caused this, to be recorded with the result")
     add, secret, trust, mode = parser.add_argument, *(
         parser.add_mutually_exclusive_group().add_argument for _ in range(3))
-    add("-s", "--csm_server", required=True, help="HOST or HOST:PORT; both servers of a pair: A,B")
+    add("-s", "--csm_server", required=True, type=filled,
+        help="HOST or HOST:PORT; both servers of a pair: A,B")
     add("-P", "--csm_port", default=str(PORT), help="where -s has none: %(default)s")
-    add("-u", "--csm_user", help="else CSM_USER in the environment, else a prompt")
-    secret("-p", "--csm_user_passwd", help="else CSM_USER_PASSWD in the environment, else a prompt")
+    add("-u", "--csm_user", type=filled, help="else CSM_USER in the environment, else a prompt")
+    secret("-p", "--csm_user_passwd", type=filled,
+           help="else CSM_USER_PASSWD in the environment, else a prompt")
     secret("--password-file", metavar="FILE", help="of one line, the password; -: standard input")
     add("--base64", action="store_true", help="-u and -p hold Base64, as for IBM's sample script")
-    add("-t", "--csm_task", help="the scheduled task to run; where none has this name, the session")
-    add("-S", "--csm_session", help="the session to back up; with -t: where the backup must appear")
-    trust("--ca-file", metavar="PEM", help="trust this CA")
-    trust("--fingerprint", metavar="SHA256", help="trust this certificate; of a pair: A,B")
+    add("-t", "--csm_task", type=filled,
+        help="the scheduled task to run; where none has this name, the session")
+    add("-S", "--csm_session", type=filled,
+        help="the session to back up; with -t: where the backup must appear")
+    trust("--ca-file", metavar="PEM", type=ca_file, help="trust this CA")
+    trust("--fingerprint", metavar="SHA256", type=pins, default=[],
+          help="trust this certificate; of a pair: A,B")
     trust("--insecure", action="store_true", help="trust anything")
     mode("--check", action="store_true", help="do everything but the trigger")
     mode("--list", action="store_true", help="show the tasks and the Safeguarded Copy sessions")
@@ -763,79 +718,84 @@ def build_parser() -> Parser:
     add("--version", action="version", version=VERSION)
     return parser
 
+def filled(text: str) -> str:
+    if not utf8(text).strip():
+        raise argparse.ArgumentTypeError("it is blank")
+    return utf8(text)
+
 def positive(text: str) -> float:
     if not 0 < number(text) <= 86400:
         raise argparse.ArgumentTypeError("not a number above 0 and up to 86400")
     return number(text)
 
+def pins(text: str) -> List[str]:
+    found = re.sub("[: ]", "", text.lower()).split(",")
+    if len(found) > 2 or not all(re.match(r"[0-9a-f]{64}\Z", each) for each in found):
+        raise argparse.ArgumentTypeError("not the 64 hexadecimal digits of a SHA-256")
+    return found
+
+def ca_file(path: str) -> str:
+    try:
+        ssl.create_default_context(cafile=path)
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return path
+
 def address(text: str, port: str, option: str) -> str:
     match = re.match(r"(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(?::(\d+))?\Z", text.strip(),
                      re.ASCII)  # requests would rewrite another name, and miss its certificate
     port = (match.group(2) or port).strip() if match else ""
-    if not match or not re.match(r"\d{1,5}\Z", port) or not 0 < int(port) < 65536:
-        raise UsageError(f"{option}: not HOST, HOST:PORT or [IPv6]:PORT (no https://, no path)")
-    return f"{match.group(1)}:{int(port)}"
+    need(match and re.match(r"\d{1,5}\Z", port) and 0 < int(port) < 65536, UsageError(
+        f"{option}: not HOST, HOST:PORT or [IPv6]:PORT (no https://, no path)"))
+    return f"{match.group(1)}:{int(port)}" if match else ""
 
-def credential(name: str, args: argparse.Namespace, report: Report) -> Optional[str]:
-    """What -u or -p does not give: from --password-file, the environment, or the terminal."""
+def credential(name: str, args: argparse.Namespace, report: Report) -> str:
+    """User or password, from the first source that there is."""
+    value: Optional[str] = getattr(args, name)
+    if value is not None:
+        return re.sub(r"\n\Z", "", base64.b64decode(value, validate=True).decode()
+                      ) if args.base64 else value
     if name == "csm_user_passwd" and args.password_file is not None:
         with open(0 if args.password_file == "-" else args.password_file, "rb") as file:
-            lines = file.read(65536).decode("utf-8").splitlines()
+            lines = file.read(65536).decode().splitlines()
             if args.password_file != "-" and os.fstat(file.fileno()).st_mode & 0o077:
                 report.progress("WARNING", "others can read the password file: chmod 600 it")
         need(len(lines) == 1, UsageError("--password-file: not one line"))
         return lines[0]
     if name.upper() in os.environ or not (sys.stdin and sys.stdin.isatty()):
-        return os.environ.get(name.upper())
+        return os.environ.get(name.upper(), "")
     if name == "csm_user":
         report.write("stderr", "CSM user: ", end="")
-        return sys.stdin.readline().rstrip("\n")
+        return sys.stdin.readline()[:-1]
     import getpass  # only a terminal needs it
     return getpass.getpass("CSM password: ")
 
 def complete(args: argparse.Namespace, report: Report) -> None:
-    """Get user and password, and check all that can be checked before anything is sent."""
+    """Get user and password, and check what is left to be checked before anything is sent."""
     for name in ("csm_user", "csm_user_passwd"):
-        value, source = getattr(args, name), "--base64" if args.base64 else "--password-file"
         try:
-            if value is None:
-                setattr(args, name, credential(name, args, report))
-            elif args.base64:
-                value = base64.b64decode(value, validate=True).decode("utf-8")
-                setattr(args, name, re.sub(r"\n\Z", "", value))
-        except (OSError, ValueError, EOFError) as error:  # a ValueError would show the value
-            reason = getattr(error, "strerror", None) or "it is no text"
-            raise UsageError(f"--{name}, {source}: {reason}") from None
-    for name in ("csm_server", "csm_port", "csm_user", "csm_user_passwd", "csm_task",
-                 "csm_session"):
-        value = getattr(args, name)
-        need(value is None or value.strip(), UsageError(f"--{name} is blank"))
-        need(value or name in ("csm_task", "csm_session"), UsageError(f"--{name} is missing"))
-        try:
-            setattr(args, name, utf8(value or "", "strict"))
-        except UnicodeDecodeError:
-            raise UsageError(f"--{name} is not UTF-8") from None
+            setattr(args, name, filled(credential(name, args, report)))
+        except OSError as error:
+            raise UsageError(f"--password-file: {error.strerror}") from None
+        except (ValueError, EOFError, argparse.ArgumentTypeError):  # they would show the value
+            raise UsageError(f"--{name} is missing, blank or no text"
+                             + " in Base64" * args.base64) from None
+    report.secrets.append(args.csm_user_passwd)
     need(args.csm_task or args.csm_session or args.list, UsageError("--csm_task is missing"))
-    try:
-        if args.ca_file is not None:
-            ssl.create_default_context(cafile=args.ca_file)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--ca-file: {error}") from None
     address("-P", args.csm_port, "-P")
     args.servers = [address(each, args.csm_port, "-s") for each in args.csm_server.split(",")]
     need(len(args.servers) < 3, UsageError("-s: more than the two servers of a pair"))
     args.leef = None if args.leef is None else address(args.leef, "514", "--leef")
-    pins = [] if args.fingerprint is None else args.fingerprint.lower().split(",")
-    args.fingerprint = [re.sub("[: ]", "", each) for each in pins]
-    need(len(pins) < 3 and all(re.match(r"[0-9a-f]{64}\Z", each) for each in args.fingerprint),
-         UsageError("--fingerprint: not the 64 hexadecimal digits of a SHA-256"))
 
-def lock(stack: contextlib.ExitStack, seconds: float) -> None:
-    """Until the stack is closed, one run of this host at a time looks and triggers, so that it
-    sees the run before it. A lock that cannot be had stops nothing."""
-    with contextlib.suppress(OSError, ImportError), time_limit(seconds):
+def lock(seconds: float) -> Any:
+    """-> an open file. While it is open, one run of this host at a time looks and triggers, so that
+    it sees the run before it. A lock that cannot be had stops nothing."""
+    with contextlib.suppress(OSError, ImportError):
         import fcntl
-        fcntl.flock(stack.enter_context(open(__file__, "rb")), fcntl.LOCK_EX)
+        file = open(__file__, "rb")
+        with contextlib.suppress(OSError), time_limit(seconds):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        return file
 
 def run(args: argparse.Namespace, report: Report) -> Tuple[str, str, List[str]]:
     """Do what was asked for -> outcome, text, table. Raises a Problem where there is one."""
@@ -846,34 +806,30 @@ def run(args: argparse.Namespace, report: Report) -> Tuple[str, str, List[str]]:
     report.result["server"] = csm.servers[0]
     if args.list:
         return show_list(csm, report)
-    with contextlib.ExitStack() as stack:
-        if args.min_interval:
-            lock(stack, min(args.request_timeout, args.timeout / 4))
-        noted = find(csm, args.csm_task, args.csm_session)
-        title = report.title = (f'task "{noted.task.name}" (id {noted.task.id})' if noted.task
-                 else f'session "{noted.sessions[0].name}"') + f" on {csm.servers[0]}"
-        ages = [each.date - max([backup.seconds for backup in each.backups if backup.valid] + [0])
-                for each in noted.sessions if each.date]
-        report.saw(unknown(noted.task, noted.sessions), noted)
-        report.progress("INFO", title)
-        if args.check:
-            with contextlib.suppress(Unreachable):
-                report.progress("INFO", f"HA: {csm.check_active()}")
-            return "checked", f"{title} is ready: nothing was started", tables(
-                [noted.task] if noted.task else [], noted.sessions)
-        if args.min_interval and len(ages) == len(noted.sessions) and (
-                -SKEW <= min(ages) and max(ages) < args.min_interval * 60):
-            return "skipped", (f"{title}: nothing was started: its newest valid backup is "
-                               f"{max(ages) / 60:.0f} minutes old"), []
-        report.saw(noted, noted)
-        if noted.task and noted.task.state == "running":  # join that run
-            report.reply, report.started = UNSEEN, "yes"
-            stack.close()
-        else:
-            noted = trigger(csm, noted, report)
-        if not (args.no_wait and report.reply):
-            follow(csm, noted, report, args.no_wait, stack.close)
-    report.result["server"] = csm.servers[0]
+    held = lock(min(csm.request_timeout, args.timeout / 4)) if args.min_interval else None
+    noted = find(csm, args.csm_task or "", args.csm_session or "")
+    title = report.title = (f'task "{noted.task.name}" (id {noted.task.id})' if noted.task
+             else f'session "{noted.sessions[0].name}"') + f" on {csm.servers[0]}"
+    report.saw(noted)
+    report.progress("INFO", title)
+    if args.check:
+        with contextlib.suppress(Unreachable):
+            report.progress("INFO", f"HA: {csm.check_active()}")
+        return "checked", f"{title} is ready: nothing was started", tables(
+            [noted.task] if noted.task else [], noted.sessions)
+    ages = [each.date - each.new.seconds if each.date and each.new and each.new.valid else 1e9
+            for each in noted.sessions]
+    if args.min_interval and -SKEW <= min(ages) and max(ages) < args.min_interval * 60:
+        return "skipped", (f"{title}: nothing was started: its newest valid backup is "
+                           f"{max(ages) / 60:.0f} minutes old"), []
+    report.saw(State(noted.task, [each._replace(new=None) for each in noted.sessions]))
+    if noted.task and noted.task.state == "running":  # join that run
+        report.reply, report.started = UNSEEN, "yes"
+    else:
+        trigger(csm, noted, report)
+    if not (args.no_wait and report.reply):
+        follow(csm, noted, report, args.no_wait)
+    del held
     took = f"after {time.monotonic() - report.began:.0f} s"
     return "accepted" if args.no_wait else "verified", f"{title}, {took}: {report.state()}", []
 
@@ -885,10 +841,9 @@ def on_signal(signum: int, frame: Any) -> None:
     raise KeyboardInterrupt(signum)
 
 def listen(handler: Callable[[int, Any], None]) -> None:
-    with contextlib.suppress(ValueError):  # not the main thread
-        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
-            if signal.getsignal(each) is not signal.SIG_IGN:  # as in a shell's background job
-                signal.signal(each, handler)
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+        if signal.getsignal(each) is not signal.SIG_IGN:  # as in a shell's background job
+            signal.signal(each, handler)
 
 def main(argv: Optional[List[str]] = None) -> int:
     """The one place that catches, prints and turns an exception into an exit code."""

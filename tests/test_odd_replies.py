@@ -36,7 +36,7 @@ VALUES = {
 }
 # In place of a reply: what is sent, and words of which the message has one.
 WHOLE = {
-    "nothing": (b"", "empty"), "HTML": (LOGIN_PAGE, "html|token"),
+    "nothing": (b"", "empty"), "HTML": (LOGIN_PAGE, "JSON|token"),
     "half": (b'{"name": "ITSO', "JSON"), "no JSON": (b"backup done", "JSON"),
     "binary": (bytes(range(256)), "JSON"), "invalid UTF-8": (b'{"a": "\xff\xfe\xc0"}', ""),
     "UTF-16": ("[1]".encode("utf-16"), "JSON"),
@@ -47,7 +47,7 @@ WHOLE = {
     "list of lists": (b"[[[]]]", ""),
     "escapes": (json.dumps(ESCAPES).encode(), ""), "raw escapes": (ESCAPES[:-1].encode(), "JSON"),
 }
-ODD = "odd|token|message"  # what it is where it is JSON, but not what is wanted
+ODD = "odd|token|message|JSON"  # what it is where it is JSON, but not what is wanted
 FIELDS = {
     "log-in": ["token"],
     "tasks": ["id", "name", "running", "pendingApproval", "enabled", "lastRan", "lastmessage",
