@@ -453,13 +453,14 @@ def trigger(csm: Csm, noted: State, report: "Report") -> None:
         report.progress("WARNING", f"{error}; still looking for the first one")
 
 def polls(deadline: float) -> Iterator[float]:
-    """Yield the seconds waited, each time that a look is due."""
-    began = now = time.monotonic()
-    while now < deadline - 0.5:
-        pause = min(max(1.0, 0.05 * (now - began)), LONGEST_PAUSE)
-        time.sleep(min(pause, deadline - 0.5 - now))
-        now = time.monotonic()
-        yield now - began
+    """Yield the seconds waited, each time that a look is due; a look is part of its period."""
+    began = last = time.monotonic()
+    while time.monotonic() < deadline - 0.5:
+        period = min(max(1.0, 0.05 * (last - began)), LONGEST_PAUSE)
+        pause = max(period - (time.monotonic() - last), period / 2)
+        time.sleep(min(pause, max(deadline - 0.5 - time.monotonic(), 0)))
+        last = time.monotonic()
+        yield last - began
     raise OutcomeUnknown("the deadline has passed")
 
 def follow(csm: Csm, noted: State, report: "Report", no_wait: bool) -> None:
