@@ -202,7 +202,7 @@ def read_session(reply: Reply, name: str, before: Optional[Session], since: floa
 @contextlib.contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
     """Bound something as a whole, by the SIGALRM that main() set up: requests bounds each read."""
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1)  # again: one can be lost in a destructor
     try:
         yield
     finally:
