@@ -239,7 +239,8 @@ class Csm:
                     headers={"X-Auth-Token": self._token or None}, allow_redirects=False,
                     timeout=(limit / 2, limit)) as answer:
                 status = str(answer.status_code)
-                body = b"".join(itertools.islice(answer.iter_content(1 << 16), 1 << 13))  # no more
+                # Of an endless reply this takes a part, which is no JSON.
+                body = b"".join(itertools.islice(answer.iter_content(1 << 16), 1 << 13))
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError,
                 ValueError) as error:
             raise self._failure(error, lost(f"{what} got no answer")) from None
@@ -249,7 +250,9 @@ class Csm:
         with contextlib.suppress(ValueError, RecursionError):  # int() of 1e6 digits takes minutes
             data = json.loads(body.decode("utf-8-sig", "replace"),
                               parse_int=lambda digits: int(digits[:25]))
-        message, bare = read_message(data), path == TOKENS or status in ("401", "403")
+        bare = path == TOKENS or status in ("401", "403")
+        # A text that is all of the answer to a log-in may be the token.
+        message = read_message(data if path != TOKENS or isinstance(data, dict) else None)
         what += f" answered {status} " + (
             "empty" if not body else "no JSON" if data is None else self._report.hide(message.text))
         if 300 <= answer.status_code < 400 and lost is Unreachable:
@@ -264,7 +267,7 @@ class Csm:
         """What an error of requests means: it wraps that of urllib3, which has the reason."""
         # What a server sent in place of HTTP may echo a secret, spelt in any way: it is not shown.
         text = re.sub(r"(BadStatusLine|InvalidChunkLength)\(.*", r"\1", str(error), flags=re.S)
-        reason = text.rpartition(": ")[2].strip("()'\"") or type(error).__name__
+        reason = self._report.hide(text.rpartition(": ")[2].strip("()'\"")) or type(error).__name__
         inner = getattr(error.args[0] if error.args else None, "reason", None)
         if isinstance(inner, (urllib3.exceptions.NewConnectionError,
                               urllib3.exceptions.ConnectTimeoutError)):

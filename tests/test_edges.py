@@ -129,8 +129,9 @@ def test_host_name_that_would_be_rewritten(host: str, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("change", [
     lambda body: body[:len(body) // 2], lambda body: b"<pre>" + body + b"</pre>",
     lambda body: body + b",", lambda body: body.replace(b'"token"', b"token"),
-], ids=["cut in half", "in HTML", "more behind it", "no quotes"])
-def test_token_in_a_log_in_reply_that_is_no_json(change: Callable[[bytes], bytes]) -> None:
+    lambda body: body[len(b'{"token": '):-1],
+], ids=["cut in half", "in HTML", "more behind it", "no quotes", "a string alone"])
+def test_token_in_a_log_in_reply_that_is_no_object(change: Callable[[bytes], bytes]) -> None:
     tokens: List[str] = []
     with SimulatedCsm() as csm:
         def broken(request: Request, reply: Any) -> Any:
