@@ -165,7 +165,8 @@ def compare(event: Event, result: Result) -> None:
     assert event.version == found["version"] and event.host
     assert event["exitCode"] == str(result.code) == str(found["exit_code"])
     assert event["started"] == found["started"]
-    assert event["server"] == found["server"] and event["task"] == (found["task"] or "")
+    assert event["server"] == found["server"]
+    assert event["task"] == ",".join(each["name"] for each in found["tasks"])
     assert event["sessions"].split(",") == ([each["name"] for each in found["sessions"]] or [""])
     assert event["backups"] == ",".join(
         each["backup"]["id"] for each in found["sessions"] if each["backup"])
