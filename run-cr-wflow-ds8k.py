@@ -16,8 +16,8 @@ exit codes:
   7 started, and failed                       8 outcome unknown: look in CSM
   130, 143 interrupted, terminated: the text says how far it was
 """
-import argparse, base64, difflib, email.utils, enum, fcntl, getpass, hashlib, itertools, json
-import os, re, signal, socket, ssl, sys, threading, time, traceback
+import argparse, base64, email.utils, enum, fcntl, hashlib, itertools, json, os, re
+import signal, socket, ssl, sys, threading, time, traceback
 from contextlib import contextmanager, suppress
 from typing import Any, Dict, Iterator, List, NamedTuple, NoReturn, Optional, Tuple
 from urllib.parse import quote, quote_plus, urlsplit
@@ -315,6 +315,7 @@ class Csm:
             reply, name, before, since), once=once)
 
 def closest(name: str, names: List[str]) -> str:
+    import difflib  # only a mistake needs it
     lower = {each.lower(): each for each in names}
     near = [lower[each] for each in difflib.get_close_matches(name.lower(), lower, 3, 0.4)]
     return 'the closest: "' + '", "'.join(near) + '"' if near else "no name is like it"
@@ -537,8 +538,8 @@ class Report:
         if code:
             outcome = code.name.lower().replace("_", "-")
             text = "; ".join([f"{self.title}: {text}" if self.title else text] + [
-                self.state()] * (self.started != "no") + [BEGUN[self.started], NEXT.get(
-                    code, "look in CSM before another run")])
+                self.state()] * (self.started != "no") + [BEGUN[self.started]] * (
+                code != ExitCode.FAILED) + [NEXT.get(code, "look in CSM before another run")])
         if self.args.leef and code != ExitCode.USAGE:
             send_udp(self, leef(self, outcome, code))
         self.log("LIVE", "")
@@ -658,6 +659,7 @@ def credential(name: str, args: argparse.Namespace, report: Report) -> str:
     if name.upper() in os.environ or not (sys.stdin and sys.stdin.isatty()):
         return utf8(os.environ.get(name.upper(), ""))
     if name == "csm_user_passwd":
+        import getpass  # only a terminal needs it
         return getpass.getpass("CSM password: ")
     report.write("stderr", "CSM user: ", end="")
     return sys.stdin.readline()[:-1]
@@ -677,12 +679,12 @@ def complete(args: argparse.Namespace, report: Report) -> None:
         "--fingerprint: not the 64 hexadecimal digits of a SHA-256"))
     try:
         if args.ca_file is not None:
-            ssl.create_default_context(cafile=args.ca_file)
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(args.ca_file)
         for name in ("csm_user", "csm_user_passwd"):
             setattr(args, name, credential(name, args, report))
             need(re.match(r"[^\n]*\S[^\n]*\Z", getattr(args, name)), ValueError())
     except OSError as error:
-        raise UsageError(f"--ca-file or --password-file: {error}") from None
+        raise UsageError(f"--ca-file or --password-file: {error.strerror}") from None
     except (ValueError, EOFError):  # they would show the value
         raise UsageError(f"--{name} is missing, blank or not a line of text"
                          + " in Base64" * args.base64) from None

@@ -679,6 +679,7 @@ CANARY = "canary-7f3a"
     "-s=%s:99999" % CANARY, "-s=%s:x" % CANARY, "-s=[::1", "-s=user@" + CANARY,
     "--fingerprint=" + CANARY, "--fingerprint=" + "0" * 63, "--fingerprint=",
     "--fingerprint +--ca-file=/nowhere/" + CANARY, "--fingerprint +--ca-file=/dev/null",
+    "--fingerprint +--ca-file=",
     "+--leef=http://" + CANARY, "+-t", "+-p"])
 def test_usage(csm: SimulatedCsm, change: str) -> None:
     """"-x" leaves an option out, "-x=value" gives it another value, "+-x=value" adds it."""
