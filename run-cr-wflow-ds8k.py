@@ -78,7 +78,7 @@ Backup = NamedTuple("Backup", [   # time: as CSM shows it
     ("id", str), ("time", str), ("valid", bool), ("copy_sets", str), ("seconds", float)])
 Session = NamedTuple("Session", [  # kind: rulesname; failed: Severe or haserror; date: of the reply
     ("name", str), ("kind", str), ("status", str), ("state", str), ("failed", bool),
-    ("date", float), ("whole", bool), ("floor", float),  # what is not newer is no new backup
+    ("date", float), ("known", List[str]), ("floor", float),  # a new backup is newer than these
     ("new", Optional[Backup])])   # since an earlier look; where there was none, the newest one
 State = NamedTuple("State", [("tasks", List[Task]), ("sessions", List[Session]), ("begun", bool)])
 UNSEEN = Message("", "", "", 0)   # of a trigger whose reply went lost, or somebody else's
@@ -97,7 +97,7 @@ def truth(value: Any) -> bool:
 def number(value: Any) -> float:
     """A number that may come as a string, a time in ms -> seconds; 0 for what is none."""
     with suppress(TypeError, ValueError, OverflowError):
-        result = float(value)
+        result = float(value) if not isinstance(value, bool) else 0.0
         return result / 1000 if 1e11 < result < 1e14 else result if abs(result) < 1e11 else 0.0
     return 0.0
 
@@ -154,12 +154,14 @@ def read_session(reply: Reply, name: str, before: Optional[Session], since: floa
     backups = [each for each in results if each]
     date = min(reply.date or time.time(), time.time())  # in doubt the earlier one
     whole = bool(backups) and all(results)  # else perhaps some were not told
-    floor = max([each.seconds for each in backups] + [date - (DRIFT if whole else SKEW)])
-    new = [each for each in backups
-           if not before or each.seconds >= since or each.seconds > before.floor]
+    floor = max([each.seconds for each in backups if each.seconds <= date + SKEW] + [
+        date - (DRIFT if whole else SKEW)])
+    new = [each for each in backups if not before or each.seconds >= since
+           or each.id not in before.known and each.seconds > before.floor]
     return Session(name, text_of(data.get("rulesname")), status, text_of(data.get("state")),
-                   status.lower() == "severe" or truth(data.get("haserror")), reply.date, whole,
-                   floor, max(new, key=lambda each: (each.valid, each.seconds), default=None))
+                   status.lower() == "severe" or truth(data.get("haserror")), reply.date,
+                   [each.id for each in backups] if whole else [], floor, max(
+                       new, key=lambda each: (each.valid, each.seconds), default=None))
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
@@ -311,8 +313,11 @@ class Csm:
 
     def session(self, name: str, before: Optional[Session] = None, since: float = 0,
                 once: bool = False) -> Any:
-        return self.ask(SESSIONS + quote(name, safe=""), lambda reply: read_session(
+        return self.ask(session_path(name), lambda reply: read_session(
             reply, name, before, since), once=once)
+
+def session_path(name: str) -> str:
+    return SESSIONS + quote(name, safe="", errors="replace")
 
 def closest(name: str, names: List[str]) -> str:
     import difflib  # only a mistake needs it
@@ -343,7 +348,7 @@ def find(csm: Csm, task_name: str, session_name: str) -> State:
     wanted = tasks[0].sessions if tasks and not session_name else [session_name or task_name]
     sessions = [find_session(csm, each, [] if tasks else names) for each in dict.fromkeys(wanted)]
     # A list of backups that was empty, or odd, may be whole the next time.
-    sessions = [each if each.whole else csm.session(each.name) for each in sessions]
+    sessions = [each if each.known else csm.session(each.name) for each in sessions]
     backed_up = [each for each in sessions if SAFEGUARDED in (each.kind or SAFEGUARDED).lower()]
     kinds = [f'session "{each.name}" is of the type {each.kind}' for each in sessions]
     need(backed_up, NotFound("nothing would be backed up: " + (
@@ -375,8 +380,7 @@ def look(csm: Csm, noted: State) -> State:
 def trigger(csm: Csm, noted: State, report: "Report") -> None:
     """Send it. report.reply stays None where CSM's state must tell whether it arrived."""
     before, report.started = report.started, "perhaps"
-    path = f"{TASKS}/{noted.tasks[0].id}" if noted.tasks else (
-        SESSIONS + quote(noted.sessions[0].name, safe=""))
+    path = f"{TASKS}/{noted.tasks[0].id}" if noted.tasks else session_path(noted.sessions[0].name)
     try:
         report.reply = csm.ask(path, None, None if noted.tasks else {"cmd": "Backup"})
         report.started = "yes"

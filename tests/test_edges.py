@@ -1,5 +1,6 @@
 """Corners in which the program once was wrong, or easily would be."""
 import fcntl
+import json
 import pathlib
 import shutil
 import socket
@@ -33,15 +34,35 @@ def each_task(reply: Any, change: Dict[str, Any]) -> Any:
     return reply
 
 
-def test_backup_from_the_future_is_no_reason_to_skip() -> None:
-    """The clock of the newest backup may run ahead by seconds: without --min-interval, go on."""
-    with SimulatedCsm() as csm:
-        csm.world.make_backup(csm.world.session(TASK)).id = int(time.time()) + 5
+@pytest.mark.parametrize("seconds", [5, 86400])
+def test_backup_from_the_future(seconds: int) -> None:
+    """The clock that stamped the newest backup may have run ahead: a new one is new."""
+    with SimulatedCsm(backup_seconds=0.02) as csm:
+        csm.world.make_backup(csm.world.session(TASK)).id = int(time.time()) + seconds
         csm.world.backups_made.clear()
         result = run_inside(*server_options(csm), "-t", TASK, "--json", "--timeout", "20")
         assert result.code == 0 and result.json["outcome"] == "verified"
         assert len(csm.world.triggers) == 1
         assert result.json["sessions"][0]["backup"]["id"] == csm.world.backups_made[0][1]
+
+
+def test_task_id_that_is_no_number() -> None:
+    """True is 1 to Python: that would be another task."""
+    with SimulatedCsm() as csm:
+        csm.mutate = lambda request, reply: each_task(reply, {"id": True})
+        result = run_inside(*server_options(csm), "-t", TASK, "--timeout", "3")
+        assert result.code == 3 and csm.world.attempts == []
+        assert "a task without an id" in result.err
+
+
+def test_session_name_that_is_no_unicode() -> None:
+    """JSON can hold half of a surrogate pair, which no URL can."""
+    with SimulatedCsm() as csm:
+        steps = {"actions": [{"step": 1, "sessionName": "A\ud800", "command": "Backup"}]}
+        csm.mutate = lambda request, reply: json.dumps(each_task(reply, steps)).encode()
+        result = run_inside(*server_options(csm), "-t", TASK, "--timeout", "3")
+        assert result.code == 5 and csm.world.attempts == []
+        assert 'shows no session "A' in result.err
 
 
 def test_running_task_that_does_not_tell_its_start_is_joined() -> None:
