@@ -83,10 +83,11 @@ Reply = Tuple[int, Any]  # HTTP status, object to be sent as JSON
 FAULTS = (
     "reset-before", "reset-after", "silent-before", "silent-after",
     "500", "500-after", "503", "503-after", "html", "html-after", "empty", "empty-before",
-    "cut", "401", "403", "404", "slow", "trickle", "refuse", "redirect", "garbage",
+    "cut", "401", "403", "404", "429", "slow", "trickle", "refuse", "redirect", "garbage",
     "garbage-after",
 )
-NOT_PROCESSED = ("500", "503", "html", "401", "403", "404", "refuse", "redirect", "garbage")
+NOT_PROCESSED = (
+    "500", "503", "html", "401", "403", "404", "429", "refuse", "redirect", "garbage")
 
 # How a Backup can end: each of these can be said of a session, or of a task for its Backup steps.
 SESSION_OUTCOMES = (
@@ -834,6 +835,7 @@ class SimulatedCsm:
             "500": (500, "text/html", ERROR_PAGE), "503": (503, "text/html", ERROR_PAGE),
             "403": (403, "text/html", ERROR_PAGE), "404": (404, "text/html", ERROR_PAGE),
             "401": (401, "application/json", _json(self.world._say("IWNR0010E"))),
+            "429": (429, "application/json", b'{"resultText": "Too many requests"}'),
             "html": (200, "text/html", LOGIN_PAGE), "empty": (200, "application/json", b""),
             "redirect": (307, "text/html", b""),
         }

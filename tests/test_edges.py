@@ -34,12 +34,12 @@ def each_task(reply: Any, change: Dict[str, Any]) -> Any:
     return reply
 
 
-@pytest.mark.parametrize("seconds", [5, 86400])
+@pytest.mark.parametrize("seconds", [600, 86400])
 def test_backup_from_the_future(seconds: int) -> None:
-    """The clock that stamped the newest backup may have run ahead: a new one is new."""
+    """The clock that stamped the newest backup ran ahead, and was set right: a new one is new."""
     with SimulatedCsm(backup_seconds=0.02) as csm:
-        csm.world.make_backup(csm.world.session(TASK)).id = int(time.time()) + seconds
-        csm.world.backups_made.clear()
+        old, ahead = str(csm.world.session(TASK).backups[0].id), str(int(time.time()) + seconds)
+        csm.mutate = lambda request, reply: json.loads(json.dumps(reply).replace(old, ahead))
         result = run_inside(*server_options(csm), "-t", TASK, "--json", "--timeout", "20")
         assert result.code == 0 and result.json["outcome"] == "verified"
         assert len(csm.world.triggers) == 1
@@ -180,20 +180,22 @@ def test_password_in_a_status_line(echo: str) -> None:
 
 # --- When a run has ended, and how ---------------------------------------------------------------
 
-@pytest.mark.parametrize("shown", ["a step's", "of the run before"])
-def test_error_message_that_comes_after_the_end(shown: str) -> None:
+@pytest.mark.parametrize("shown, seconds", [
+    ("a step's", 0.4), ("of the run before", 0.4), ("that it has started", 1.6)])
+def test_error_message_that_comes_after_the_end(shown: str, seconds: float) -> None:
     """`running` goes false, the backup is there, and only then the error message comes."""
     ended: List[float] = []
     with SimulatedCsm() as csm:
         task = csm.world.task(27)
         task.outcome = "error-after-backup"
         texts = {"a step's": "IWNR1026I The Backup command completed.",
-                 "of the run before": task.messages[-1].text}
+                 "of the run before": task.messages[-1].text,
+                 "that it has started": "IWNR2211I The scheduled task has started running."}
 
         def late(request: Request, reply: Any) -> Any:
             if csm.world.triggers and not task.running:
                 ended.append(time.monotonic())
-            if csm.world.triggers and (not ended or time.monotonic() < ended[0] + 0.4):
+            if csm.world.triggers and (not ended or time.monotonic() < ended[0] + seconds):
                 each_task(reply, {"lastmessage": texts[shown]})
             return reply
 
@@ -202,6 +204,14 @@ def test_error_message_that_comes_after_the_end(shown: str) -> None:
         assert result.code == 7 and "IWNR0001E" in result.err
         assert csm.world.backups_made[0][1] in result.err
         assert len(csm.world.triggers) == 1
+
+
+def test_session_with_an_error_that_it_had_before() -> None:
+    with SimulatedCsm(backup_seconds=0.01) as csm:
+        csm.mutate = lambda request, reply: dict(reply, haserror=True) if (
+            request.path.endswith("/sessions/" + TASK)) else reply
+        result = run_inside(*server_options(csm), "-t", TASK, "--timeout", "20")
+        assert result.code == 0 and csm.world.backups_made[0][1] in result.out
 
 
 def test_joined_run_whose_start_is_told_at_its_end() -> None:

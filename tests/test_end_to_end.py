@@ -358,6 +358,7 @@ def test_failure_in_words(csm: SimulatedCsm) -> None:
     result = run_program(*server_options(csm), "-t", TASK)
     check(result, csm, 7, 1)
     assert result.out == "" and "IWNR0001E" in last_line(result)
+    assert "goes on" not in last_line(result)  # it has ended
 
 
 @pytest.mark.parametrize("args", [("-t", TASK), ("-t", TASK, "--no-wait"), ("--list",),

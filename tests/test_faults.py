@@ -433,6 +433,7 @@ def test_polls_of_a_long_wait(csm, jumping):
     assert result.code == 8 and result.json["started"] == "yes"
     looks = [each for each in csm.requests if each.path.endswith("/27") and each.method == "GET"]
     assert 100 < len(looks) < 200
+    assert 28 <= result.err.count("INFO task running") <= 32  # a sign of life each minute
     assert 0.9 <= slept[0] <= 1
     waited = list(itertools.accumulate(slept))
     for before, pause in zip([0] + waited, slept):
