@@ -22,8 +22,8 @@ TARGETS = {"task": ["-t", NAME], "session": ["-S", "SGC Payroll"]}
 # Which request of a run without a fault is the trigger.
 TRIGGER = {"task": 4, "session": 3}
 KINDS = ("reset-before", "reset-after", "silent-before", "silent-after", "500", "500-after", "503",
-         "503-after", "html", "html-after", "empty", "empty-before", "cut", "401", "403", "slow",
-         "trickle", "refuse", "garbage")
+         "503-after", "html", "html-after", "empty", "empty-before", "cut", "401", "403", "429",
+         "slow", "trickle", "refuse", "garbage")
 # At log-in these look like a refusal (design.md: how one looks is not known), and later they make
 # the program log in again; where they are for good, it is the log-in that ends the run.
 LIKE_A_REFUSED_LOGIN = ("401", "403", "html", "html-after", "empty", "empty-before")
