@@ -214,14 +214,22 @@ def test_session_with_an_error_that_it_had_before() -> None:
         assert result.code == 0 and csm.world.backups_made[0][1] in result.out
 
 
-def test_joined_run_whose_start_is_told_at_its_end() -> None:
-    """Measured by the start of the run before, the backup of that one would count."""
+@pytest.mark.parametrize("late", [0, 1])
+def test_joined_run_whose_start_is_told_at_its_end(late: int) -> None:
+    """Or `late` looks after it. Measured by the start of the run before, the backup of that one
+    would count."""
+    left = list(range(late))
     with SimulatedCsm(backup_seconds=0.01) as csm:
         task, before = csm.world.task(27), csm.world.task(27).lastRan
         task.outcome = "no-backup"
         hold_backup(csm, 2)
-        csm.mutate = lambda request, reply: each_task(
-            reply, {"lastRan": before * 1000} if task.running else {})
+
+        def stale(request: Request, reply: Any) -> Any:
+            if task.running or is_look(request) and left and left.pop() >= 0:
+                return each_task(reply, {"lastRan": before * 1000})
+            return reply
+
+        csm.mutate = stale
         csm.world.start_run(27)
         result = run_inside(*server_options(csm), "-t", TASK, "--timeout", "20")
         assert result.code == 7 and result.out == ""
