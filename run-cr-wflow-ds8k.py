@@ -16,7 +16,7 @@ exit codes:
   7 started, and failed                       8 outcome unknown: look in CSM
   130, 143 interrupted, terminated: the text says how far it was
 """
-import argparse, base64, email.utils, enum, fcntl, hashlib, itertools, json, os, re
+import argparse, base64, email.utils, enum, fcntl, hashlib, json, os, re
 import signal, socket, ssl, sys, threading, time, traceback
 from contextlib import contextmanager, suppress
 from typing import Any, Dict, Iterator, List, NamedTuple, NoReturn, Optional, Tuple
@@ -41,6 +41,7 @@ FIRST_CONTACT = 30.0              # how long a server that never let us in is tr
 GRACE, SETTLE = 60.0, 5.0         # for a late or not yet valid backup; for a late message
 SKEW, DRIFT = 60.0, 3600.0        # by which clocks may differ where it matters; at all
 RECHECK = 30.0                    # how often a pair is asked which server is active
+LONGEST_RUN = 1800.0              # that is joined: CSM starts a task each half hour at the most
 LONGEST_PAUSE = 15.0              # between two polls, or two tries
 ODD = (ValueError, LookupError, TypeError, AttributeError)  # what reading an odd reply raises
 
@@ -196,19 +197,22 @@ class Csm:
         began, status, what = time.monotonic(), "no answer", f"{self.servers[0]}: {method} {path}"
         limit = max(min(self.args.request_timeout, self.deadline - began), 0.01)
         lost = OutcomeUnknown if method == "POST" and path != TOKENS else Unreachable
+        data, date, body = None, 0.0, bytearray()
         try:  # of several addresses a dead one must leave time for the next: half the limit
             with time_limit(limit), self.http.request(
                     method, f"https://{self.servers[0]}/CSM/web{path}", data=form, stream=True,
                     headers={"X-Auth-Token": self.token or None}, allow_redirects=False,
                     timeout=(limit / 2, limit)) as answer:
-                status = str(answer.status_code)  # of an endless reply, a part is no JSON
-                body = b"".join(itertools.islice(answer.iter_content(1 << 16), 1 << 13))
+                status = str(answer.status_code)
+                for part in answer.iter_content(1 << 16):
+                    body += part
+                    need(len(body) < 1 << 29, ValueError("an endless reply"))
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError,
                 ValueError) as error:
             raise self._failure(error, lost(f"{what} got no answer")) from None
         finally:
             self.report.log("DEBUG", f"{what}: {status}, {time.monotonic() - began:.2f} s")
-        data, date, code = None, 0.0, answer.status_code
+        code = answer.status_code
         with suppress(ValueError, RecursionError):  # int() of 1e6 digits takes minutes
             data = json.loads(body.decode("utf-8-sig", "replace"), parse_int=lambda x: int(x[:25]))
         # A text that is all of the answer to a log-in may be the token.
@@ -216,8 +220,9 @@ class Csm:
         what += f" answered {status} " + (
             "empty" if not body else "no JSON" if data is None else self.report.hide(message.text))
         need(lost is OutcomeUnknown or not 300 <= code < 400, WrongServer(f"{what}: a redirect"))
-        need((data is not None or path == TOKENS or code in (401, 403))
-             and (code < 300 or 400 <= code < 500) and code not in (408, 429), lost(what))
+        clear = data is not None or path == TOKENS or code in (401, 403) or (
+            method == "POST" and code in (400, 405, 409))  # 404 without JSON: it may be starting
+        need(clear and (code < 300 or 400 <= code < 500) and code not in (408, 429), lost(what))
         with suppress(*ODD):
             date = email.utils.parsedate_to_datetime(answer.headers["Date"]).timestamp()
         return Reply(code, data, message, date, what)
@@ -313,8 +318,10 @@ class Csm:
 
     def session(self, name: str, before: Optional[Session] = None, since: float = 0,
                 once: bool = False) -> Any:
-        return self.ask(session_path(name), lambda reply: read_session(
+        found = self.ask(session_path(name), lambda reply: read_session(
             reply, name, before, since), once=once)
+        hide = self.report.hide
+        return found._replace(status=hide(found.status), state=hide(found.state))
 
 def session_path(name: str) -> str:
     return SESSIONS + quote(name, safe="", errors="replace")
@@ -371,9 +378,9 @@ def look(csm: Csm, noted: State) -> State:
     tasks, begun, since = [look_at_task(csm, each) for each in noted.tasks], False, float("inf")
     for old, task in zip(noted.tasks, tasks):
         begun = task.state == "running" or task.last_ran > old.last_ran
-        if old.state == "running" and task.state != "running":
-            # Joined: only at its end a run's start is told for sure.
-            since = max(old.last_ran, task.last_ran) // 1 or since
+        if old.state == "running" and task.state != "running" and (old.last_ran or task.last_ran):
+            # Joined: only at its end a run's start is told for sure, and perhaps not even then.
+            since = max(old.last_ran, task.last_ran, noted.sessions[0].date - LONGEST_RUN) // 1
     sessions = [csm.session(each.name, each, since) for each in noted.sessions]
     return State(tasks, sessions, begun or any(each.new for each in sessions))
 
@@ -718,7 +725,11 @@ def run(args: argparse.Namespace, report: Report) -> Tuple[str, str]:
         return "listed", (f"{len(tasks)} tasks, {len(names)} Safeguarded Copy sessions on "
                           f"{csm.servers[0]}")
     held = lock(min(args.request_timeout, args.timeout / 4)) if args.min_interval else None
-    noted = find(csm, args.csm_task or "", args.csm_session or "")
+    try:
+        noted = find(csm, args.csm_task or "", args.csm_session or "")
+    except NotFound:  # a server that has just started may not show all at once
+        time.sleep(1)
+        noted = find(csm, args.csm_task or "", args.csm_session or "")
     names = [f'task "{each.name}" (id {each.id})' for each in noted.tasks] or [
         f'session "{noted.sessions[0].name}"']
     title = report.title = f"{names[0]} on {csm.servers[0]}"

@@ -5,7 +5,7 @@ import pathlib
 import shutil
 import socket
 import time
-from typing import Any, Callable, Dict, Iterator, List
+from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 import harness
 import pytest
@@ -53,6 +53,54 @@ def test_task_id_that_is_no_number() -> None:
         result = run_inside(*server_options(csm), "-t", TASK, "--timeout", "3")
         assert result.code == 3 and csm.world.attempts == []
         assert "a task without an id" in result.err
+
+
+@pytest.mark.parametrize("path", ["/scheduledtasks", "/short"])
+@pytest.mark.parametrize("option, name", [("-t", TASK), ("-t", "SGC Payroll")])
+def test_list_that_is_empty_for_once(path: str, option: str, name: str) -> None:
+    """As of a server that has just started: no reason to say that a name is not there."""
+    left = [path]
+    with SimulatedCsm(backup_seconds=0.01) as csm:
+        csm.mutate = lambda request, reply: [] if (
+            request.path.endswith(path) and left and left.pop()) else reply
+        result = run_inside(*server_options(csm), option, name, "--timeout", "20")
+        assert result.code == 0 and len(csm.world.triggers) == len(csm.world.backups_made) == 1
+
+
+def test_list_in_many_small_chunks() -> None:
+    with SimulatedCsm(backup_seconds=0.01) as csm:
+        tasks = json.dumps([csm.world.show_task(each) for each in csm.world.tasks]).encode()
+        parts = [tasks[at:at + 64] for at in range(0, len(tasks), 64)] + [b" " * 64] * 10000
+        csm.garbage = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"".join(
+            b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
+        csm.inject(2, "garbage")
+        result = run_inside(*server_options(csm), "-t", TASK, "--timeout", "20")
+        assert result.code == 0 and "trying again" not in result.err
+
+
+@pytest.mark.parametrize("target", [("-t", TASK), ("-S", TASK)])
+@pytest.mark.parametrize("status", [400, 405, 409])
+def test_refusal_without_json(status: int, target: Tuple[str, str]) -> None:
+    """As of the server that CSM runs in: that is an answer, and nothing was started."""
+    page = b"<html>Error</html>"
+    with SimulatedCsm() as csm:
+        csm.garbage = b"HTTP/1.1 %d No\r\nContent-Length: %d\r\n\r\n%s" % (
+            status, len(page), page)
+        csm.inject_when(is_trigger, "garbage", None)
+        result = run_inside(*server_options(csm), *target, "--json", "--timeout", "20")
+        assert result.code == 6 and result.json["started"] == "no" and str(status) in result.err
+        assert len([each for each in csm.requests if is_trigger(each)]) == 1
+
+
+def test_secrets_in_the_status_of_a_session() -> None:
+    with SimulatedCsm(backup_seconds=0.01) as csm:
+        csm.mutate = lambda request, reply: dict(
+            reply, status="Normal " + PASSWORD, state=request.token) if (
+                request.path.endswith("/sessions/" + TASK)) else reply
+        for options in ((), ("--json",), ("--check",)):
+            result = run_inside(*server_options(csm), "-t", TASK, "--timeout", "20", *options)
+            assert result.code == 0 and PASSWORD not in result.text
+            assert not [token for token in csm.world.tokens if token in result.text]
 
 
 def test_session_name_that_is_no_unicode() -> None:
@@ -214,10 +262,10 @@ def test_session_with_an_error_that_it_had_before() -> None:
         assert result.code == 0 and csm.world.backups_made[0][1] in result.out
 
 
-@pytest.mark.parametrize("late", [0, 1])
+@pytest.mark.parametrize("late", [0, 1, 99])
 def test_joined_run_whose_start_is_told_at_its_end(late: int) -> None:
-    """Or `late` looks after it. Measured by the start of the run before, the backup of that one
-    would count."""
+    """Or `late` looks after it, or never. Measured by the start of the run before, hours ago, the
+    backup of that one would count."""
     left = list(range(late))
     with SimulatedCsm(backup_seconds=0.01) as csm:
         task, before = csm.world.task(27), csm.world.task(27).lastRan
