@@ -230,8 +230,8 @@ class Csm:
     def _failure(self, error: Exception, lost: Problem) -> Problem:
         """What an error means. What a server sent in place of HTTP may echo a secret: not shown."""
         text, server, inner = str(error), self.servers[0], error
-        reason = text.rpartition(": ")[2].strip("()'\"")
         cause = getattr(error.args[0] if error.args else None, "reason", None)
+        reason = str(cause or error).rpartition(": ")[2].strip("()'\"")
         while inner.args and isinstance(inner.args[-1], Exception):
             inner = inner.args[-1]
         if isinstance(cause, (urllib3.exceptions.NewConnectionError,
@@ -284,8 +284,7 @@ class Csm:
         if reply.status >= 400 or reply.message.severity not in ("", "I", "W"):
             if method == "POST" and len(self.servers) > 1:
                 self.check_active()
-            kind = LoginRefused if reply.status == 401 else Denied if method == "GET" else Refused
-            raise kind(reply.what)
+            raise (Denied if method == "GET" else Refused)(reply.what)
         need(method == "GET" or reply.message.id, OutcomeUnknown(reply.what))
         try:
             return parse(reply) if parse else reply.message
@@ -305,8 +304,9 @@ class Csm:
                 need(not once, fault)
                 faults = (faults + [fault])[-enough:]
             now, self.token = time.monotonic(), ""  # HTML may be a log-in page
+            passing = {Unreachable, LoginRefused} if self.reached else {Unreachable}
             hopeless = self.report.started == "no" and len(faults) == enough and (
-                Unreachable not in map(type, faults)
+                passing.isdisjoint(map(type, faults))
                 or not self.reached and now > began + FIRST_CONTACT)
             if hopeless or now + 0.5 > self.deadline:
                 worst = max(faults, key=lambda each: each.code)
@@ -320,8 +320,9 @@ class Csm:
                 once: bool = False) -> Any:
         found = self.ask(session_path(name), lambda reply: read_session(
             reply, name, before, since), once=once)
-        hide = self.report.hide
-        return found._replace(status=hide(found.status), state=hide(found.state))
+        hide, new = self.report.hide, found.new
+        return found._replace(status=hide(found.status), state=hide(found.state), new=new and (
+            new._replace(time=hide(new.time), copy_sets=hide(new.copy_sets))))
 
 def session_path(name: str) -> str:
     return SESSIONS + quote(name, safe="", errors="replace")
@@ -382,7 +383,7 @@ def look(csm: Csm, noted: State) -> State:
             # Joined: only at its end a run's start is told for sure, and perhaps not even then.
             since = max(old.last_ran, task.last_ran, noted.sessions[0].date - LONGEST_RUN) // 1
     sessions = [csm.session(each.name, each, since) for each in noted.sessions]
-    return State(tasks, sessions, begun or any(each.new for each in sessions))
+    return State(tasks, sessions, begun if tasks else any(each.new for each in sessions))
 
 def trigger(csm: Csm, noted: State, report: "Report") -> None:
     """Send it. report.reply stays None where CSM's state must tell whether it arrived."""
@@ -401,6 +402,7 @@ def trigger(csm: Csm, noted: State, report: "Report") -> None:
             time.sleep(pause)
             if look(csm, noted).begun:  # somebody else was faster: join
                 report.reply, report.started = UNSEEN, "yes"
+                need(noted.tasks, BackupFailed(f"{error}; and yet there is a new backup"))
                 return
         need(before != "no", error)
         report.log("WARNING", f"{error}; still looking for the first one")
@@ -425,8 +427,10 @@ def follow(csm: Csm, noted: State, report: "Report") -> None:
         for old, task in zip(noted.tasks, now.tasks):  # flag, lastRan and message: in any order
             last = task.messages[-1]
             moved = moved or last != old.messages[-1]
-            begun = begun or now.begun or moved
+            begun = begun or now.begun or moved or bool(
+                report.reply and any(each.new for each in now.sessions))
             over = begun and task.state != "running"
+            report.tell(last if moved or over else UNSEEN)
         over_at = (over_at or waited) if over else 0.0
         report.saw(now, waited)
         if judge(noted, now, last, waited - over_at if over else -1.0, moved and not joined,
@@ -447,8 +451,8 @@ def judge(noted: State, now: State, last: Message, age: float, moved: bool,
     bad = [each for each in now.tasks[0].messages if each.severity not in ("", "I", "W")
            and each not in noted.tasks[0].messages]
     # Another message than FINISHED may be a step's, and what is said last still to come.
-    settled = age >= (0 if moved and last.id == FINISHED else GRACE if last.id == STARTED or not (
-        moved or last.severity == "I") else SETTLE)
+    settled = age >= (0 if moved and last.id == FINISHED else SETTLE if last.id == FINISHED or (
+        moved and last.severity != "I") else GRACE)
     if age >= 0 and bad or settled and last.severity not in ("", "I"):
         report.tell((bad + [last])[0])
         raise BackupFailed("the run ended with an error")
@@ -510,23 +514,23 @@ class Report:
             self.write("stderr", text[:79], end="")
 
     def tell(self, message: Message) -> None:
-        if message.text:
+        if message.id:
             self.message = message._replace(text=self.hide(message.text))
 
     def saw(self, now: State, waited: float = 0) -> None:
         """Note the state; show it at each change and each minute, on a terminal at each look."""
         self.now = now
-        for task in now.tasks:
-            self.tell(task.messages[-1])
-        text = "".join(f"task {each.state}; " for each in now.tasks) + self.state()
+        text = self.state()
         if waited and (text != self.shown or waited >= self.said + 60):
             self.shown, self.said = text, waited
             self.log("INFO", text)
         self.log("LIVE", f"{waited:.0f} s: {text}")
 
     def state(self) -> str:
-        """The sessions, and CSM's last message."""
-        return "; ".join([f'session "{each.name}" ({each.status}): ' + (
+        """The task where it runs or waits, the sessions, and CSM's last message."""
+        busy = [f"task {each.state}" for each in self.now.tasks
+                if each.state in ("running", "approval")]
+        return "; ".join(busy + [f'session "{each.name}" ({each.status}): ' + (
             f"backup {each.new.id} of {each.new.time}, copy sets {each.new.copy_sets}, " + (
                 "valid" if each.new.valid else "NOT VALID") if each.new else "no new backup")
             for each in self.now.sessions] + [self.message.text] * bool(self.message.text))

@@ -229,7 +229,7 @@ def test_password_in_a_status_line(echo: str) -> None:
 # --- When a run has ended, and how ---------------------------------------------------------------
 
 @pytest.mark.parametrize("shown, seconds", [
-    ("a step's", 0.4), ("of the run before", 0.4), ("that it has started", 1.6)])
+    ("a step's", 1.6), ("of the run before", 0.4), ("that it has started", 1.6)])
 def test_error_message_that_comes_after_the_end(shown: str, seconds: float) -> None:
     """`running` goes false, the backup is there, and only then the error message comes."""
     ended: List[float] = []
@@ -252,6 +252,68 @@ def test_error_message_that_comes_after_the_end(shown: str, seconds: float) -> N
         assert result.code == 7 and "IWNR0001E" in result.err
         assert csm.world.backups_made[0][1] in result.err
         assert len(csm.world.triggers) == 1
+
+
+def test_backup_of_before_is_no_run_of_somebody_else() -> None:
+    """CSM lists it only after the program has looked for the first time, and refuses to run."""
+    with SimulatedCsm() as csm:
+        old = csm.world.make_backup(csm.world.session(TASK))
+        csm.world.backups_made.clear()
+        csm.world.task(27).outcome = "refuse"
+        before = csm.world.session(TASK).backups[1:]
+
+        def late(request: Request, reply: Any) -> Any:
+            csm.world.session(TASK).backups = before if not csm.world.attempts else [old] + before
+            return reply
+
+        csm.world.session(TASK).backups = before
+        csm.mutate = late
+        result = run_inside(*server_options(csm), "-t", TASK, "--json", "--timeout", "20")
+        assert result.code == 6 and result.json["started"] == "no"
+
+
+def test_session_backup_with_an_error_and_a_backup() -> None:
+    error = {"msg": "IWNR9700E", "msgTranslated": "IWNR9700E It has failed."}
+    with SimulatedCsm(backup_seconds=0.01) as csm:
+        csm.mutate = lambda request, reply: error if is_trigger(request) else reply
+        result = run_inside(*server_options(csm), "-S", TASK, "--json", "--timeout", "20")
+        assert result.code == 7 and result.json["started"] == "yes" and result.out
+        assert error["msgTranslated"] in result.err and len(csm.world.attempts) == 1
+        assert "there is a new backup" in result.err and "nothing was started" not in result.err
+
+
+def test_trigger_that_this_user_may_not_send() -> None:
+    """A new token does not help: that is a refusal, and no reason to go on for half an hour."""
+    with SimulatedCsm() as csm:
+        csm.inject_when(is_trigger, "401", None)
+        result = run_inside(*server_options(csm), "-t", TASK, "--json", "--timeout", "20")
+        assert result.code == 6 and result.json["started"] == "no" and "IWNR0010E" in result.err
+        assert len([each for each in csm.requests if is_trigger(each)]) == 2
+
+
+def test_server_that_starts_again_after_the_log_in() -> None:
+    with SimulatedCsm(backup_seconds=0.01) as csm:
+        csm.inject_when(lambda request: 2 <= request.n <= 6, "html", None)
+        result = run_inside(*server_options(csm), "-t", TASK, "--timeout", "20")
+        assert result.code == 0 and len(csm.world.triggers) == 1
+
+
+def test_message_of_an_earlier_run_is_not_told() -> None:
+    with SimulatedCsm() as csm:
+        csm.inject_when(is_trigger, "reset-before", None)
+        result = run_inside(*server_options(csm), "-t", TASK, "--json", "--timeout", "2",
+                            "--request-timeout", "0.3")
+        assert result.code == 8 and result.json["csm_message"] == {"id": "", "text": ""}
+        assert "IWNR2212I" not in result.text
+
+
+def test_approval_that_does_not_come_is_told() -> None:
+    with SimulatedCsm() as csm:
+        csm.world.task(27).outcome = "ignored"
+        csm.mutate = lambda request, reply: each_task(
+            reply, {"pendingApproval": True} if csm.world.triggers else {})
+        result = run_inside(*server_options(csm), "-t", TASK, "--timeout", "2")
+        assert result.code == 8 and "task approval" in result.err.splitlines()[-1]
 
 
 def test_session_with_an_error_that_it_had_before() -> None:
