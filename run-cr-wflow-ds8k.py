@@ -402,7 +402,8 @@ def trigger(csm: Csm, noted: State, report: "Report") -> None:
             time.sleep(pause)
             if look(csm, noted).begun:  # somebody else was faster: join
                 report.reply, report.started = UNSEEN, "yes"
-                need(noted.tasks, BackupFailed(f"{error}; and yet there is a new backup"))
+                need(noted.tasks or before != "no", BackupFailed(
+                    f"{error}; and yet there is a new backup"))
                 return
         need(before != "no", error)
         report.log("WARNING", f"{error}; still looking for the first one")

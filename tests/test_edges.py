@@ -432,6 +432,17 @@ def test_second_trigger_refused_by_the_run_of_the_first() -> None:
         assert len(world.backups_made) == 1 and world.backups_made[0][1] in result.out
 
 
+def test_second_session_backup_refused_and_the_first_there() -> None:
+    """The first one got no answer: the backup may well be its own."""
+    error = {"msg": "IWNR9700E", "msgTranslated": "IWNR9700E Another Backup is under way."}
+    with SimulatedCsm(backup_seconds=0.01) as csm:
+        csm.inject_when(is_trigger, "reset-before")
+        csm.mutate = lambda request, reply: error if is_trigger(request) else reply
+        result = run_inside(*server_options(csm), "-S", TASK, "--timeout", "20",
+                            "--request-timeout", "0.3")
+        assert result.code == 0 and csm.world.backups_made[0][1] in result.out
+
+
 @pytest.mark.parametrize("where", ["task list", "trigger"])
 def test_not_found_in_html_while_csm_starts(where: str) -> None:
     with SimulatedCsm(backup_seconds=0.01) as csm:
