@@ -417,7 +417,8 @@ def follow(csm: Csm, noted: State, report: "Report") -> None:
         left = csm.deadline - time.monotonic() - 0.5
         need(left > 0, OutcomeUnknown("the deadline has passed"))
         time.sleep(min(max(1.0, 0.05 * waited), LONGEST_PAUSE, left))
-        now, waited = look(csm, noted), time.monotonic() - began
+        waited = time.monotonic() - began
+        now = look(csm, noted)
         if now.begun and not report.reply:
             report.reply, report.started = UNSEEN, "yes"
         elif not report.reply and not again and waited >= csm.args.request_timeout:
