@@ -400,8 +400,9 @@ def trigger(csm: Csm, noted: State, report: "Report") -> None:
         report.started = before
         for pause in (0, 1, 2) if isinstance(error, Refused) else ():
             time.sleep(pause)
-            if look(csm, noted).begun:  # somebody else was faster: join
-                report.reply, report.started = UNSEEN, "yes"
+            now = look(csm, noted)
+            if now.begun:  # somebody else was faster: join
+                report.reply, report.started, report.now = UNSEEN, "yes", now
                 need(noted.tasks or before != "no", BackupFailed(
                     f"{error}; and yet there is a new backup"))
                 return

@@ -280,6 +280,7 @@ def test_session_backup_with_an_error_and_a_backup() -> None:
         assert result.code == 7 and result.json["started"] == "yes" and result.out
         assert error["msgTranslated"] in result.err and len(csm.world.attempts) == 1
         assert "there is a new backup" in result.err and "nothing was started" not in result.err
+        assert csm.world.backups_made[0][1] in result.err
 
 
 def test_trigger_that_this_user_may_not_send() -> None:
