@@ -717,6 +717,22 @@ def lock(seconds: float) -> Any:
             fcntl.flock(file, fcntl.LOCK_EX)
         return file
 
+def back_up(csm: Csm, noted: State, report: Report) -> Tuple[str, str]:
+    """-> outcome, text."""
+    ages = [each.date - each.new.seconds if each.date and each.new and each.new.valid else 1e9
+            for each in noted.sessions]
+    if csm.args.min_interval and -SKEW <= min(ages) and max(ages) < csm.args.min_interval * 60:
+        return "skipped", (f"{report.title}: nothing was started: its newest valid backup is "
+                           f"{max(ages) / 60:.0f} minutes old")
+    report.now = noted._replace(sessions=[each._replace(new=None) for each in noted.sessions])
+    if noted.tasks and noted.tasks[0].state == "running":  # join that run
+        report.reply, report.started = UNSEEN, "yes"
+    else:
+        trigger(csm, noted, report)
+    follow(csm, noted, report)
+    return "accepted" if csm.args.no_wait else "verified", (
+        f"{report.title}, after {time.monotonic() - report.began:.0f} s: {report.state()}")
+
 def run(args: argparse.Namespace, report: Report) -> Tuple[str, str]:
     """Do what was asked for -> outcome, text. Raises a Problem where there is one."""
     if args.insecure:
@@ -739,34 +755,23 @@ def run(args: argparse.Namespace, report: Report) -> Tuple[str, str]:
         noted = find(csm, args.csm_task or "", args.csm_session or "")
     names = [f'task "{each.name}" (id {each.id})' for each in noted.tasks] or [
         f'session "{noted.sessions[0].name}"']
-    title = report.title = f"{names[0]} on {csm.servers[0]}"
+    report.title = f"{names[0]} on {csm.servers[0]}"
     report.saw(noted)
-    report.log("INFO", title)
+    report.log("INFO", report.title)
     if args.check:
         try:
             report.log("INFO", f"HA: {csm.check_active()}")
         except Unreachable as fault:  # not to be had, or this is the standby
             need(fault.code != ExitCode.REFUSED, fault)
-        return "checked", f"{title} is ready: nothing was started"
-    ages = [each.date - each.new.seconds if each.date and each.new and each.new.valid else 1e9
-            for each in noted.sessions]
-    if args.min_interval and -SKEW <= min(ages) and max(ages) < args.min_interval * 60:
-        return "skipped", (f"{title}: nothing was started: its newest valid backup is "
-                           f"{max(ages) / 60:.0f} minutes old")
-    report.now = noted._replace(sessions=[each._replace(new=None) for each in noted.sessions])
-    if noted.tasks and noted.tasks[0].state == "running":  # join that run
-        report.reply, report.started = UNSEEN, "yes"
-    else:
-        trigger(csm, noted, report)
-    follow(csm, noted, report)
+        return "checked", f"{report.title} is ready: nothing was started"
+    outcome, text = back_up(csm, noted, report)
     del held
-    return "accepted" if args.no_wait else "verified", (
-        f"{title}, after {time.monotonic() - report.began:.0f} s: {report.state()}")
+    return outcome, text
 
 def on_signal(signum: int, frame: Any) -> None:
     if signum == signal.SIGALRM:
         raise socket.timeout("no complete answer in time")
-    listen(signal.SIG_IGN)  # impatience is one signal
+    listen(lambda *_: None)  # impatience is one signal; SIG_IGN would race with a pending one
     raise KeyboardInterrupt(signum)
 
 def listen(handler: Any) -> None:
@@ -784,7 +789,7 @@ def main(argv: Optional[List[str]] = None) -> int:
         report.args = build_parser().parse_args(argv[:at])
         complete(report.args, report)
         outcome, text = run(report.args, report)
-        listen(signal.SIG_IGN)  # the report is not to be interrupted
+        listen(lambda *_: None)  # the report is not to be interrupted
     except SystemExit as done:  # --help, --version
         return int(done.code or 0)
     except Problem as problem:
@@ -796,8 +801,10 @@ def main(argv: Optional[List[str]] = None) -> int:
     except Exception as error:  # a bug; a traceback could show what is secret
         line = traceback.extract_tb(error.__traceback__)[-1].lineno
         code, text = ExitCode.INTERNAL, f"{type(error).__name__} in line {line}"
-    listen(signal.SIG_IGN)
+    listen(lambda *_: None)
     return report.conclude(outcome, code, text)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    result = main()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the interpreter's end is not to be interrupted
+    sys.exit(result)

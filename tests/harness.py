@@ -3,7 +3,6 @@ import contextlib
 import io
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -66,9 +65,6 @@ def run_inside(*argv: str, speed: float = 25, grace: float = 0.6, first_contact:
     began = time.monotonic()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = program.main(list(argv))
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):  # main() leaves them ignored
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else
-                      signal.SIG_DFL)
     return Result(code, out.getvalue(), err.getvalue(), time.monotonic() - began)
 
 
