@@ -272,6 +272,7 @@ class Csm:
         return reply.what
 
     def _try(self, method: str, path: str, parse: Any, form: Form) -> Any:
+        """One attempt. 401, and perhaps 403, mean: not processed, log in again."""
         for _ in range(2):
             if not self.token or (  # of a pair, the active one may change unnoticed
                     len(self.servers) > 1 and time.monotonic() > self.checked + RECHECK):
@@ -279,7 +280,7 @@ class Csm:
             reply = self._call(method, path, form)
             if reply.status not in (401, 403):
                 break
-            self.token = ""  # it has expired: not processed
+            self.token = ""
         self.report.tell(reply.message)
         if reply.status >= 400 or reply.message.severity not in ("", "I", "W"):
             if method == "POST" and len(self.servers) > 1:
@@ -358,7 +359,8 @@ def find(csm: Csm, task_name: str, session_name: str) -> State:
     # A list of backups that was empty, or odd, may be whole the next time.
     sessions = [each if each.known else csm.session(each.name) for each in sessions]
     backed_up = [each for each in sessions if SAFEGUARDED in (each.kind or SAFEGUARDED).lower()]
-    kinds = [f'session "{each.name}" is of the type {each.kind}' for each in sessions]
+    kinds = [f'session "{each.name}" is of the type {csm.report.hide(each.kind)}'
+             for each in sessions]
     need(backed_up, NotFound("nothing would be backed up: " + (
         ", ".join(kinds) or f"{title} has no step Backup")))
     need(not tasks or tasks[0].state != "approval", Refused(f"{title} waits for approval"))

@@ -103,6 +103,15 @@ def test_secrets_in_the_status_of_a_session() -> None:
             assert not [token for token in csm.world.tokens if token in result.text]
 
 
+def test_secret_in_the_type_of_a_session() -> None:
+    with SimulatedCsm() as csm:
+        csm.mutate = lambda request, reply: dict(reply, rulesname="Metro " + PASSWORD) if (
+            request.path.endswith("/sessions/" + TASK)) else reply
+        result = run_inside(*server_options(csm), "-t", TASK, "--timeout", "20")
+        assert result.code == 5 and "is of the type Metro ***" in result.err
+        assert PASSWORD not in result.text and csm.world.attempts == []
+
+
 def test_session_name_that_is_no_unicode() -> None:
     """JSON can hold half of a surrogate pair, which no URL can."""
     with SimulatedCsm() as csm:
