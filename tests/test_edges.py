@@ -490,6 +490,22 @@ def test_takeover_that_leaves_the_old_server_answering() -> None:
         assert result.json["sessions"][0]["backup"]["id"] == first.world.backups_made[0][1]
 
 
+@pytest.mark.parametrize("kind", ["500", "html", "empty", "silent-before", "reset-before"])
+@pytest.mark.parametrize("servers, option", [(2, "--json"), (1, "--check")])
+def test_role_that_cannot_be_read(servers: int, option: str, kind: str) -> None:
+    """That is no reason to take no backup, nor to say that none could be taken: only a server that
+    says that it is the standby is one."""
+    with SimulatedCsm(backup_seconds=0.02) as first, SimulatedCsm(first.world, active=False
+                                                                  ) as second:
+        for server in (first, second):
+            server.inject_when(lambda request: request.path.endswith("/system/ha"), kind, None)
+        result = run_inside(*server_options(*[first, second][:servers]), "-t", TASK, option,
+                            "--request-timeout", "0.3", "--timeout", "9")
+        assert result.code == 0, result.err
+        assert len(first.world.triggers) == len(first.world.backups_made) == servers - 1
+        assert any(each.path.endswith("/system/ha") for each in first.requests)
+
+
 # --- What else is on the server, or on this host -------------------------------------------------
 
 ODD_TASKS = [{"id": 98}, {"id": None, "name": "SGC odd"}, "SGC odd", None, {
