@@ -96,8 +96,11 @@ def truth(value: Any) -> bool:
 def number(value: Any) -> float:
     """A number that may come as a string, a time in ms -> seconds; 0 for what is none."""
     with suppress(TypeError, ValueError, OverflowError):
-        result = float(value) if not isinstance(value, bool) else 0.0
-        return result / 1000 if 1e11 < result < 1e14 else result if abs(result) < 1e11 else 0.0
+        result = 0.0 if isinstance(value, bool) else float(value)
+        if abs(result) < 1e11:
+            return result
+        if 0 < result < 1e14:
+            return result / 1000
     return 0.0
 
 def show_time(seconds: float) -> str:
@@ -216,10 +219,12 @@ class Csm:
         message = read_message(data if path != TOKENS or isinstance(data, dict) else None)
         what += f" answered {status} " + (
             "empty" if not body else "no JSON" if data is None else self.report.hide(message.text))
-        need(lost is OutcomeUnknown or not 300 <= code < 400, WrongServer(f"{what}: a redirect"))
+        redirect = 300 <= code < 400
+        need(lost is OutcomeUnknown or not redirect, WrongServer(f"{what}: a redirect"))
+        # Without JSON some refusals are clear, a 404 is not: CSM may just be starting.
         clear = data is not None or path == TOKENS or code in (401, 403) or (
-            method == "POST" and code in (400, 405, 409))  # 404 without JSON: it may be starting
-        need(clear and (code < 300 or 400 <= code < 500) and code not in (408, 429), lost(what))
+            method == "POST" and code in (400, 405, 409))
+        need(clear and not redirect and code < 500 and code not in (408, 429), lost(what))
         with suppress(*ODD):
             date = email.utils.parsedate_to_datetime(answer.headers["Date"]).timestamp()
         return Reply(code, data, message, date, what)
@@ -342,8 +347,9 @@ def find_session(csm: Csm, name: str, tasks: List[str]) -> Any:
         with suppress(Unreachable):
             return csm.session(name, once=True)
     names = csm.ask(SESSIONS + "short", lambda reply: [each["name"] for each in entries(reply)])
-    need(name in names, NotFound(f'{csm.servers[0]} shows no {"task and no " * bool(tasks)}session '
-                                 f'"{name}"; {closest(name, names + tasks)}'))
+    what = "task and no session" if tasks else "session"
+    need(name in names, NotFound(
+        f'{csm.servers[0]} shows no {what} "{name}"; {closest(name, names + tasks)}'))
     return csm.session(name)
 
 def find(csm: Csm, task_name: str, session_name: str) -> State:
@@ -368,14 +374,15 @@ def find(csm: Csm, task_name: str, session_name: str) -> State:
     return State(tasks, backed_up, False)
 
 def look_at_task(csm: Csm, wanted: Task) -> Any:
+    def pick(found: List[Any]) -> Task:
+        return {task.id: task for task in map(read_task, found)}[wanted.id]
     if csm.single_task:
         try:
-            return csm.ask(f"{TASKS}/{wanted.id}", lambda reply: {
-                task.id: task for task in [read_task(reply.data)]}[wanted.id], once=True)
+            return csm.ask(f"{TASKS}/{wanted.id}", lambda reply: pick([reply.data]), once=True)
         except Unreachable:
             csm.single_task = False  # older servers have the list alone
-    return csm.ask(TASKS, lambda reply: {task.id: task for task in [
-        read_task(each) for each in entries(reply) if each["name"] == wanted.name]}[wanted.id])
+    return csm.ask(TASKS, lambda reply: pick([
+        each for each in entries(reply) if each["name"] == wanted.name]))
 
 def look(csm: Csm, noted: State) -> State:
     """The same task and sessions as CSM shows them now, and whether a run has begun since."""
@@ -472,9 +479,12 @@ def tables(now: State) -> List[str]:
         lines += [f"task {task.name}", f"    {task.state}, last run {show_time(task.last_ran)}"]
         lines += [f"    backs up {name}" for name in task.sessions]
     for each in now.sessions:
-        backup = f"{each.new.id} of {show_time(each.new.seconds)}" if each.new else "none"
-        lines += [f"session {each.name}", f"    {each.status}, {each.state}, newest backup "
-                  + backup + ", NOT VALID" * bool(each.new and not each.new.valid)]
+        backup, valid = "none", ""
+        if each.new:
+            backup = f"{each.new.id} of {show_time(each.new.seconds)}"
+            valid = "" if each.new.valid else ", NOT VALID"
+        lines += [f"session {each.name}",
+                  f"    {each.status}, {each.state}, newest backup {backup}{valid}"]
     return lines
 
 class Report:
@@ -534,12 +544,15 @@ class Report:
 
     def state(self) -> str:
         """The task where it runs or waits, the sessions, and CSM's last message."""
-        busy = [f"task {each.state}" for each in self.now.tasks
+        told = [f"task {each.state}" for each in self.now.tasks
                 if each.state in ("running", "approval")]
-        return "; ".join(busy + [f'session "{each.name}" ({each.status}): ' + (
-            f"backup {each.new.id} of {each.new.time}, copy sets {each.new.copy_sets}, " + (
-                "valid" if each.new.valid else "NOT VALID") if each.new else "no new backup")
-            for each in self.now.sessions] + [self.message.text] * bool(self.message.text))
+        for each in self.now.sessions:
+            backup = "no new backup"
+            if each.new:
+                backup = (f"backup {each.new.id} of {each.new.time}, copy sets "
+                          f'{each.new.copy_sets}, {"valid" if each.new.valid else "NOT VALID"}')
+            told.append(f'session "{each.name}" ({each.status}): {backup}')
+        return "; ".join(told + ([self.message.text] if self.message.text else []))
 
     def result(self, outcome: str, code: ExitCode, text: str) -> Dict[str, Any]:
         """The object of --json, as the README has it."""
@@ -558,18 +571,21 @@ class Report:
         """Print the result, and send it where --leef says."""
         if code:
             outcome = code.name.lower().replace("_", "-")
-            text = "; ".join([f"{self.title}: {text}" if self.title else text] + [
-                self.state()] * (self.started != "no") + [BEGUN[self.started]] * (
-                code != ExitCode.FAILED) + [NEXT.get(code, "look in CSM before another run")])
+            told = [f"{self.title}: {text}" if self.title else text,
+                    self.state() if self.started != "no" else "",
+                    BEGUN[self.started] if code != ExitCode.FAILED else "",
+                    NEXT.get(code, "look in CSM before another run")]
+            text = "; ".join(each for each in told if each)
         if self.args.leef and code != ExitCode.USAGE:
             send_udp(self, leef(self, outcome, code))
         self.log("LIVE", "")
         event = " ".join(self.event)[:200]
-        line = f"{outcome}: {text}" + f" (event: {event})" * bool(event)
+        line = f"{outcome}: {text}" + (f" (event: {event})" if event else "")
         if self.args.json and code != ExitCode.USAGE:
             self.write("stdout", json.dumps(self.result(outcome, code, text)))
         elif not code and not self.args.quiet:
-            self.write("stdout", *tables(self.now) * (outcome in ("listed", "checked")), line)
+            table = tables(self.now) if outcome in ("listed", "checked") else []
+            self.write("stdout", *table, line)
         if code:
             self.write("stderr", "run-cr-wflow-ds8k: " + line)
         return int(code)
@@ -708,7 +724,7 @@ def complete(args: argparse.Namespace, report: Report) -> None:
         raise UsageError(f"--ca-file or --password-file: {error.strerror}") from None
     except (ValueError, EOFError):  # they would show the value
         raise UsageError(f"--{name} is missing, blank or not a line of text"
-                         + " in Base64" * args.base64) from None
+                         + (" in Base64" if args.base64 else "")) from None
     report.secrets.append(args.csm_user_passwd)
 
 def lock(seconds: float) -> Any:
