@@ -32,6 +32,7 @@ VERSION = "1.0.0"
 # CSM's REST API, as IBM's own clients and documentation show it:
 SESSIONS, TASKS, TOKENS = "/sessions/", "/sessions/scheduledtasks", "/system/v1/tokens"
 MESSAGE_ID = re.compile(r"([A-Z]{3,5}\d{3,5}([A-Z]))\b")  # its last letter is the severity
+FINE = ("", "I", "W")  # of these, all others are errors; "": it tells no id
 FINISHED, COMPLETED = "IWNR2212I", "IWNR1026I"  # a task has, a command to a session has
 SAFEGUARDED = "safeguarded copy"  # in the session type, rulesname
 # Our own choices, in seconds:
@@ -39,9 +40,10 @@ FIRST_CONTACT = 30.0              # how long a server that never let us in is tr
 GRACE, SETTLE = 60.0, 5.0         # for a late or not yet valid backup; for a late message
 SKEW, DRIFT = 60.0, 3600.0        # by which clocks may differ where it matters; at all
 RECHECK = 30.0                    # how often a pair is asked which server is active
-LONGEST_RUN = 1800.0              # that is joined: CSM starts a task each half hour at the most
+LONGEST_RUN = 1800.0              # so old may be the backup of a run that is joined
 LONGEST_PAUSE = 15.0              # between two polls, or two tries
-ODD = (ValueError, LookupError, TypeError, AttributeError)  # what reading an odd reply raises
+# What reading an odd reply raises:
+ODD = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 
 class ExitCode(enum.IntEnum):
     OK, INTERNAL, USAGE, UNREACHABLE, LOGIN, NOT_FOUND, REFUSED, FAILED, UNKNOWN = range(9)
@@ -77,10 +79,11 @@ Backup = NamedTuple("Backup", [   # time: as CSM shows it
     ("id", str), ("time", str), ("valid", bool), ("copy_sets", str), ("seconds", float)])
 Session = NamedTuple("Session", [  # kind: rulesname; failed: Severe or haserror; date: of the reply
     ("name", str), ("kind", str), ("status", str), ("state", str), ("failed", bool),
-    ("date", float), ("known", List[str]), ("floor", float),  # a new backup is newer than these
+    ("date", float), ("whole", bool),  # whole: all backups could be read, and there were some
+    ("known", List[str]), ("floor", float),  # ids of the backups; a new one is newer than floor
     ("new", Optional[Backup])])   # since an earlier look; where there was none, the newest one
 State = NamedTuple("State", [("tasks", List[Task]), ("sessions", List[Session]), ("begun", bool)])
-UNSEEN = Message("", "", "", 0)   # of a trigger whose reply went lost, or somebody else's
+UNSEEN = Message("", "", "", 0)   # none, or the reply to a trigger that was lost, or not ours
 Form = Optional[Dict[str, str]]
 
 def need(good: Any, problem: Exception) -> None:
@@ -137,33 +140,43 @@ def entries(reply: Reply) -> List[Dict[str, Any]]:
 
 def read_backup(data: Any) -> Optional[Backup]:
     """An entry of BackupResults, None for what is none. Its id is its time in epoch seconds."""
+    if not isinstance(data, dict):
+        return None
     name = text_of(data.get("backupID"))
     seconds = number(name) if number(name) > 1e9 else number(data.get("timestamp"))
     return Backup(name or f"{seconds:.0f}", text_of(data.get("backupTime")) or show_time(seconds),
                   truth(data.get("valid")), text_of(data.get("numCopySets")) or "?",
                   seconds) if seconds > 0 else None
 
+def read_backups(sequences: Any) -> List[Optional[Backup]]:
+    """`backupInfo`. What cannot be read of it is None: no reason to take no backup."""
+    results: List[Optional[Backup]] = []
+    for sequence in sequences if isinstance(sequences, list) else []:
+        try:
+            results += [read_backup(each) for key in sequence if key.lower() == "backupresults"
+                        for each in sequence[key] or []]
+        except ODD:
+            results.append(None)
+    return results
+
 def read_session(reply: Reply, name: str, before: Optional[Session], since: float) -> Session:
-    """GET /sessions/NAME. Backups that cannot be read are no reason to take none. New is what is
-    newer than all that there was `before`, or not older than the start of a joined run, `since`."""
+    """GET /sessions/NAME. New is a backup that is newer than all that there was `before`, or not
+    older than the start of a joined run, `since`."""
     data, status = reply.data, text_of(reply.data.get("status"))
     need(data["name"] == name, ValueError("not the session that was asked for"))
-    results: List[Any] = [None]
-    with suppress(*ODD):
-        results = [isinstance(each, dict) and read_backup(each)
-                   for sequence in data.get("backupInfo") or [] for key in sequence
-                   if key.lower() == "backupresults" for each in sequence[key] or []]
+    results = read_backups(data.get("backupInfo"))
     backups = [each for each in results if each]
-    date = min(reply.date or time.time(), time.time())  # in doubt the earlier one
     whole = bool(backups) and all(results)  # else perhaps some were not told
+    date = min(reply.date or time.time(), time.time())  # in doubt the earlier one
     floor = max([each.seconds for each in backups if each.seconds <= date + SKEW] + [
         date - (DRIFT if whole else SKEW)])
     new = [each for each in backups if not before or each.seconds >= since
            or each.id not in before.known and each.seconds > before.floor]
-    return Session(name, text_of(data.get("rulesname")), status, text_of(data.get("state")),
-                   status.lower() == "severe" or truth(data.get("haserror")), reply.date,
-                   [each.id for each in backups] if whole else [], floor, max(
-                       new, key=lambda each: (each.valid, each.seconds), default=None))
+    return Session(
+        name=name, kind=text_of(data.get("rulesname")), status=status, date=reply.date, whole=whole,
+        state=text_of(data.get("state")), known=[each.id for each in backups], floor=floor,
+        failed=status.lower() == "severe" or truth(data.get("haserror")),
+        new=max(new, key=lambda each: (each.valid, each.seconds), default=None))
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
@@ -197,7 +210,8 @@ class Csm:
         have been processed, else Unreachable."""
         began, status, what = time.monotonic(), "no answer", f"{self.servers[0]}: {method} {path}"
         limit = max(min(self.args.request_timeout, self.deadline - began), 0.01)
-        lost = OutcomeUnknown if method == "POST" and path != TOKENS else Unreachable
+        command = method == "POST" and path != TOKENS
+        lost = OutcomeUnknown if command else Unreachable
         data, date, body = None, 0.0, bytearray()
         try:  # of several addresses a dead one must leave time for the next: half the limit
             with time_limit(limit), self.http.request(
@@ -220,7 +234,7 @@ class Csm:
         what += f" answered {status} " + (
             "empty" if not body else "no JSON" if data is None else self.report.hide(message.text))
         redirect = 300 <= code < 400
-        need(lost is OutcomeUnknown or not redirect, WrongServer(f"{what}: a redirect"))
+        need(command or not redirect, WrongServer(f"{what}: a redirect"))
         # Without JSON some refusals are clear, a 404 is not: CSM may just be starting.
         clear = data is not None or path == TOKENS or code in (401, 403) or (
             method == "POST" and code in (400, 405, 409))
@@ -233,7 +247,7 @@ class Csm:
         """What an error means. What a server sent in place of HTTP may echo a secret: not shown."""
         text, server, inner = str(error), self.servers[0], error
         cause = getattr(error.args[0] if error.args else None, "reason", None)
-        reason = str(cause or error).rpartition(": ")[2].strip("()'\"")
+        reason = re.split(r" \(|[)'\"]", str(cause or error).rpartition(": ")[2])[0]
         while inner.args and isinstance(inner.args[-1], Exception):
             inner = inner.args[-1]
         if isinstance(cause, (urllib3.exceptions.NewConnectionError,
@@ -244,7 +258,7 @@ class Csm:
             return type(lost)(f"{lost}: {type(inner).__name__}")
         url, shown = urlsplit("//" + server), "not read"
         with suppress(OSError, ValueError), time_limit(5):
-            pem = ssl.get_server_certificate((url.hostname or "", url.port or 443))
+            pem = ssl.get_server_certificate((str(url.hostname), int(url.port or 0)))
             digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest().upper()
             shown = ":".join(re.findall("..", digest))
         return WrongServer(f"{server} is not trusted and was sent no credential ({reason}). If "
@@ -287,8 +301,8 @@ class Csm:
             if reply.status not in (401, 403):
                 break
             self.token = ""
-        self.report.tell(reply.message)
-        if reply.status >= 400 or reply.message.severity not in ("", "I", "W"):
+        self.report.tell(reply.message if method == "POST" else UNSEEN)
+        if reply.status >= 400 or reply.message.severity not in FINE:
             if method == "POST" and len(self.servers) > 1:
                 self.check_active()
             raise (Denied if method == "GET" else Refused)(reply.what)
@@ -308,13 +322,15 @@ class Csm:
             try:
                 return self._try("GET" if parse else "POST", path, parse, form)
             except Unreachable as fault:
-                need(not once, fault)
+                if once:
+                    raise
                 faults = (faults + [fault])[-enough:]
             now, self.token = time.monotonic(), ""  # HTML may be a log-in page
-            passing = {Unreachable, LoginRefused} if self.reached else {Unreachable}
-            hopeless = self.report.started == "no" and len(faults) == enough and (
-                passing.isdisjoint(map(type, faults))
-                or not self.reached and now > began + FIRST_CONTACT)
+            hopeless = False
+            if self.report.started == "no" and len(faults) == enough:
+                passing = {Unreachable, LoginRefused} if self.reached else {Unreachable}
+                hopeless = passing.isdisjoint(map(type, faults)) or (
+                    not self.reached and now > began + FIRST_CONTACT)
             if hopeless or now + 0.5 > self.deadline:
                 worst = max(faults, key=lambda each: each.code)
                 raise type(worst)("; ".join(dict.fromkeys(map(str, faults))))
@@ -340,23 +356,25 @@ def closest(name: str, names: List[str]) -> str:
     near = [lower[each] for each in difflib.get_close_matches(name.lower(), lower, 3, 0.4)]
     return 'the closest: "' + '", "'.join(near) + '"' if near else "no name is like it"
 
-def find_session(csm: Csm, name: str, tasks: List[str]) -> Any:
+def find_session(csm: Csm, name: str, others: List[str]) -> Any:
     """How a server says that a session is not there is not known: where it does not simply show
-    it, the list tells. `tasks`: where the name was looked for before, in vain."""
-    if not tasks:
+    it, the list tells. `others`: the tasks among which the name was looked for in vain."""
+    if not others:
         with suppress(Unreachable):
             return csm.session(name, once=True)
     names = csm.ask(SESSIONS + "short", lambda reply: [each["name"] for each in entries(reply)])
-    what = "task and no session" if tasks else "session"
+    what = "task and no session" if others else "session"
     need(name in names, NotFound(
-        f'{csm.servers[0]} shows no {what} "{name}"; {closest(name, names + tasks)}'))
+        f'{csm.servers[0]} shows no {what} "{name}"; {closest(name, names + others)}'))
     return csm.session(name)
 
 def find(csm: Csm, task_name: str, session_name: str) -> State:
     """The target, and what CSM shows of it before the trigger. Raises NotFound, Refused."""
-    found = csm.ask(TASKS, lambda reply: [(each["name"], each["name"] == task_name and read_task(
-        each)) for each in entries(reply)]) if task_name else []
-    names, tasks = [name for name, _ in found], [task for _, task in found if task]
+    def read(reply: Reply) -> Any:
+        found = entries(reply)
+        return ([each["name"] for each in found],
+                [read_task(each) for each in found if each["name"] == task_name])
+    names, tasks = csm.ask(TASKS, read) if task_name else ([], [])
     title, ids = f'task "{task_name}" on {csm.servers[0]}', [each.id for each in tasks]
     need(len(ids) < 2, NotFound(f"{title} is there {len(ids)} times, with the ids {ids}"))
     need(tasks or not task_name or not session_name, NotFound(
@@ -364,7 +382,7 @@ def find(csm: Csm, task_name: str, session_name: str) -> State:
     wanted = tasks[0].sessions if tasks and not session_name else [session_name or task_name]
     sessions = [find_session(csm, each, [] if tasks else names) for each in dict.fromkeys(wanted)]
     # A list of backups that was empty, or odd, may be whole the next time.
-    sessions = [each if each.known else csm.session(each.name) for each in sessions]
+    sessions = [each if each.whole else csm.session(each.name) for each in sessions]
     backed_up = [each for each in sessions if SAFEGUARDED in (each.kind or SAFEGUARDED).lower()]
     kinds = [f'session "{each.name}" is of the type {csm.report.hide(each.kind)}'
              for each in sessions]
@@ -387,7 +405,8 @@ def look_at_task(csm: Csm, wanted: Task) -> Any:
 def look(csm: Csm, noted: State) -> State:
     """The same task and sessions as CSM shows them now, and whether a run has begun since."""
     tasks, begun, since = [look_at_task(csm, each) for each in noted.tasks], False, float("inf")
-    for old, task in zip(noted.tasks, tasks):
+    if tasks:
+        old, task = noted.tasks[0], tasks[0]
         begun = task.state == "running" or task.last_ran > old.last_ran
         if old.state == "running" and task.state != "running" and (old.last_ran or task.last_ran):
             # Joined: only at its end a run's start is told for sure, and perhaps not even then.
@@ -395,8 +414,9 @@ def look(csm: Csm, noted: State) -> State:
     sessions = [csm.session(each.name, each, since) for each in noted.sessions]
     return State(tasks, sessions, begun if tasks else any(each.new for each in sessions))
 
-def trigger(csm: Csm, noted: State, report: "Report") -> None:
-    """Send it. report.reply stays None where CSM's state must tell whether it arrived."""
+def trigger(csm: Csm, noted: State, report: "Report") -> State:
+    """Send it -> what later looks are compared with. report.reply stays None where CSM's state
+    must tell whether it arrived."""
     before, report.started = report.started, "perhaps"
     path = f"{TASKS}/{noted.tasks[0].id}" if noted.tasks else session_path(noted.sessions[0].name)
     try:
@@ -415,62 +435,82 @@ def trigger(csm: Csm, noted: State, report: "Report") -> None:
                 report.reply, report.started, report.now = UNSEEN, "yes", now
                 need(noted.tasks or before != "no", BackupFailed(
                     f"{error}; and yet there is a new backup"))
-                return
-        need(before != "no", error)
+                return joined(noted)
+        if before == "no":
+            raise
         report.log("WARNING", f"{error}; still looking for the first one")
+    return noted
+
+def joined(noted: State) -> State:
+    """With a run that somebody else started: its backup may have been there already."""
+    return noted._replace(tasks=[each._replace(state="running") for each in noted.tasks])
+
+class Watch:
+    """What the looks have told of the run."""
+    def __init__(self) -> None:
+        self.joined = self.begun = False  # somebody else started it; it has begun
+        self.moved = False                # its last message is not the one noted before
+        self.waited = self.over_at = 0.0  # over_at: since when it has been over, 0 while it runs
+        self.errors: List[Message] = []
+
+    def note(self, noted: State, now: State, report: "Report") -> Message:
+        """-> the run's last message. The flag, lastRan and the message may change in any order."""
+        last = report.reply or UNSEEN
+        over = last.id == COMPLETED
+        if now.tasks:
+            old, task = noted.tasks[0], now.tasks[0]
+            last, self.joined = task.messages[-1], old.state == "running"
+            self.moved = self.moved or last != old.messages[-1]
+            self.begun = self.begun or now.begun or self.moved or self.joined or bool(
+                report.reply and any(each.new for each in now.sessions))
+            over = self.begun and task.state not in ("running", "approval")
+            self.errors += [each for each in task.messages if each.severity not in FINE and (
+                each not in old.messages or self.joined and each.when >= task.last_ran > 0)]
+            report.tell(last if self.moved or over else UNSEEN)
+        self.over_at = (self.over_at or self.waited) if over else 0.0
+        return last
+
+    def proven(self, noted: State, now: State, last: Message, report: "Report") -> bool:
+        """Is the backup proven? Raises BackupFailed, OutcomeUnknown."""
+        age = self.waited - self.over_at if self.over_at else -1.0
+        for before, session in zip(noted.sessions, now.sessions):
+            need(before.failed or not session.failed or not report.reply, BackupFailed(
+                f'session "{session.name}" turned Severe or haserror'))
+        backed_up = all(each.new and each.new.valid for each in now.sessions)
+        need(backed_up or age < GRACE, BackupFailed("the run ended without a new valid backup"))
+        if not now.tasks:
+            return backed_up
+        wait, own = GRACE, self.moved and not self.joined  # the message may be a step's, or old
+        if last.id == FINISHED:
+            wait = 0.0 if own else SETTLE
+        elif own and last.severity != "I":
+            wait = SETTLE
+        if age >= 0 and self.errors or age >= wait and last.severity not in ("", "I"):
+            report.tell((self.errors + [last])[0])
+            raise BackupFailed("the run ended with an error")
+        need(last.severity or age < GRACE, OutcomeUnknown("how it ended is not told"))
+        return backed_up and age >= wait and last.severity == "I"
 
 def follow(csm: Csm, noted: State, report: "Report") -> None:
     """Look until the backup is proven. A trigger that got no answer goes out once more, and only
     after a look that found no trace of it when one request timeout had passed."""
-    joined = begun = [each.state for each in noted.tasks] == ["running"]
-    moved, again, over_at, waited, began = False, False, 0.0, 0.0, time.monotonic()
+    watch, again, began = Watch(), False, time.monotonic()
     while not (csm.args.no_wait and report.reply):
         left = csm.deadline - time.monotonic() - 0.5
         need(left > 0, OutcomeUnknown("the deadline has passed"))
-        time.sleep(min(max(1.0, 0.05 * waited), LONGEST_PAUSE, left))
-        waited = time.monotonic() - began
+        time.sleep(min(max(1.0, 0.05 * watch.waited), LONGEST_PAUSE, left))
+        watch.waited = time.monotonic() - began
         now = look(csm, noted)
         if now.begun and not report.reply:
             report.reply, report.started = UNSEEN, "yes"
-        elif not report.reply and not again and waited >= csm.args.request_timeout:
+        elif not report.reply and not again and watch.waited >= csm.args.request_timeout:
             again = True
-            trigger(csm, noted, report)
-        last = report.reply or UNSEEN
-        over = last.id == COMPLETED
-        for old, task in zip(noted.tasks, now.tasks):  # flag, lastRan and message: in any order
-            last = task.messages[-1]
-            moved = moved or last != old.messages[-1]
-            begun = begun or now.begun or moved or bool(
-                report.reply and any(each.new for each in now.sessions))
-            over = begun and task.state != "running"
-            report.tell(last if moved or over else UNSEEN)
-        over_at = (over_at or waited) if over else 0.0
-        report.saw(now, waited)
-        if judge(noted, now, last, waited - over_at if over else -1.0, moved and not joined,
-                 report):
+            noted = trigger(csm, noted, report)
+            continue  # what was seen before it says nothing of it
+        last = watch.note(noted, now, report)
+        report.saw(now, watch.waited)
+        if watch.proven(noted, now, last, report):
             return
-
-def judge(noted: State, now: State, last: Message, age: float, moved: bool,
-          report: "Report") -> bool:
-    """Is the backup proven? Raises BackupFailed. `last`: the run's last message; `age`: for so long
-    it has been over, -1 while it goes on; `moved`: `last` is not that of an earlier run."""
-    for before, session in zip(noted.sessions, now.sessions):
-        need(before.failed or not session.failed, BackupFailed(
-            f'session "{session.name}" turned Severe or haserror'))
-    proven = all(each.new and each.new.valid for each in now.sessions)
-    need(proven or age < GRACE, BackupFailed("the run ended without a new valid backup"))
-    if not now.tasks:
-        return proven
-    bad = [each for each in now.tasks[0].messages if each.severity not in ("", "I", "W")
-           and each not in noted.tasks[0].messages]
-    # Another message than FINISHED may be a step's, and what is said last still to come.
-    settled = age >= (0 if moved and last.id == FINISHED else SETTLE if last.id == FINISHED or (
-        moved and last.severity != "I") else GRACE)
-    if age >= 0 and bad or settled and last.severity not in ("", "I"):
-        report.tell((bad + [last])[0])
-        raise BackupFailed("the run ended with an error")
-    need(last.severity or age < GRACE, OutcomeUnknown("how it ended is not told"))
-    return proven and settled and last.severity == "I"
 
 def tables(now: State) -> List[str]:
     """Lines of at most 80 columns with names of 60, none of them cut: they are to be copied."""
@@ -501,7 +541,8 @@ class Report:
 
     def hide(self, text: str) -> str:
         """A text of CSM's without the secrets that it may echo, and not too long."""
-        for secret in self.secrets:
+        text = printable(text)
+        for secret in map(printable, self.secrets):
             for spelt in (secret, quote(secret, safe=""), quote_plus(secret)):
                 text = text.replace(spelt, "***")
         return text[:400]
@@ -619,7 +660,7 @@ def leef(report: Report, outcome: str, code: ExitCode) -> bytes:
 
 def send_udp(report: Report, packet: bytes) -> None:
     """In a thread, since a name may take long to be resolved: 2 s at the most."""
-    where, errors = urlsplit("//" + report.args.leef), ["no answer of the name service"]
+    where, errors = urlsplit("//" + report.args.leef), ["no thread or name service to be had"]
     def send() -> None:
         try:
             found = socket.getaddrinfo(where.hostname, where.port, type=socket.SOCK_DGRAM)[0]
@@ -629,14 +670,15 @@ def send_udp(report: Report, packet: bytes) -> None:
         except (OSError, ValueError) as error:
             errors[0] = str(error)
     thread = threading.Thread(target=send, daemon=True)
-    thread.start()
-    thread.join(2)
+    with suppress(RuntimeError):  # no more threads can be had
+        thread.start()
+        thread.join(2)
     for error in errors:
         report.log("WARNING", f"no LEEF event was sent to {report.args.leef}: {error}")
 
 class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:  # quotes no value: it may be the password
-        raise UsageError(re.sub("'.*'|\".*\"|(?<=unrecognized arguments: ).*", "...", message))
+        raise UsageError(re.sub("(?s)'.*'|\".*\"|(?<=unrecognized arguments: ).*", "...", message))
 
 def build_parser() -> Parser:
     parser = Parser("run-cr-wflow-ds8k.py", description=__doc__, allow_abbrev=False,
@@ -648,11 +690,11 @@ def build_parser() -> Parser:
     add("-P", "--csm_port", default="9559", help="where -s has none: %(default)s")
     add("-u", "--csm_user", help="else CSM_USER in the environment, else a prompt")
     secret("-p", "--csm_user_passwd", help="else CSM_USER_PASSWD, else a prompt")
-    secret("--password-file", metavar="FILE", help="its one line; -: standard input")
+    secret("--password-file", metavar="FILE", type=path, help="its one line; -: standard input")
     add("--base64", action="store_true", help="-u and -p hold Base64")
     add("-t", "--csm_task", help="task to run; where no task has this name, the session")
     add("-S", "--csm_session", help="session to back up; with -t: where the backup must appear")
-    trust("--ca-file", metavar="PEM", help="trust this CA")
+    trust("--ca-file", metavar="PEM", type=path, help="trust this CA")
     trust("--fingerprint", metavar="SHA256", help="trust this certificate")
     trust("--insecure", action="store_true", help="trust anything")
     mode("--check", action="store_true", help="do everything but the trigger")
@@ -677,9 +719,12 @@ def address(text: str, port: str, option: str) -> str:
     match = re.match(r"(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(?::(\d+))?\Z", text.strip(),
                      re.ASCII)  # requests would rewrite another name, and miss its certificate
     port = match.group(2) or port if match else ""
-    need(re.match(r"\d{1,5}\Z", port) and 0 < int(port) < 65536, UsageError(
-        f"{option}: not HOST, HOST:PORT or [IPv6]:PORT (no https://, no path)"))
-    return f"{match.group(1)}:{int(port)}" if match else ""
+    if not match or not re.match(r"\d{1,5}\Z", port) or not 0 < int(port) < 65536:
+        raise UsageError(f"{option}: not HOST, HOST:PORT or [IPv6]:PORT (no https://, no path)")
+    return f"{match.group(1)}:{int(port)}"
+
+def path(text: str) -> str:
+    return os.fsdecode(text.encode())  # as the file system's encoding has it, whatever the locale
 
 def credential(name: str, args: argparse.Namespace, report: Report) -> str:
     """User or password, from the first source that there is."""
@@ -691,7 +736,7 @@ def credential(name: str, args: argparse.Namespace, report: Report) -> str:
     if file is not None:
         if file != "-" and os.stat(file).st_mode & 0o077:
             report.log("WARNING", "others can read the password file: chmod 600 it")
-        with open(0 if file == "-" else file, encoding="utf-8") as lines:
+        with open(0 if file == "-" else file, encoding="utf-8-sig") as lines:
             return lines.read(65536).rstrip("\n")
     if name.upper() in os.environ or not (sys.stdin and sys.stdin.isatty()):
         return utf8(os.environ.get(name.upper(), ""))
@@ -699,14 +744,14 @@ def credential(name: str, args: argparse.Namespace, report: Report) -> str:
         import getpass  # only a terminal needs it
         return getpass.getpass("CSM password: ")
     report.write("stderr", "CSM user: ", end="")
-    return sys.stdin.readline()[:-1]
+    return sys.stdin.readline().rstrip("\n")
 
 def complete(args: argparse.Namespace, report: Report) -> None:
     """Get user and password, and check what argparse did not, before anything is sent."""
     names = [each for each in (args.csm_task, args.csm_session) if each is not None]
     need(all(map(str.strip, names)) and (names or args.list), UsageError(
         "--csm_task is missing or blank"))
-    address("-P", args.csm_port, "-P")
+    address("any", args.csm_port, "-P")
     args.servers = [address(each, args.csm_port, "-s") for each in args.csm_server.split(",")]
     need(len(args.servers) < 3, UsageError("-s: more than the two servers of a pair"))
     args.leef = None if args.leef is None else address(args.leef, "514", "--leef")
@@ -747,7 +792,7 @@ def back_up(csm: Csm, noted: State, report: Report) -> Tuple[str, str]:
     if noted.tasks and noted.tasks[0].state == "running":  # join that run
         report.reply, report.started = UNSEEN, "yes"
     else:
-        trigger(csm, noted, report)
+        noted = trigger(csm, noted, report)
     follow(csm, noted, report)
     return "accepted" if csm.args.no_wait else "verified", (
         f"{report.title}, after {time.monotonic() - report.began:.0f} s: {report.state()}")
@@ -772,9 +817,10 @@ def run(args: argparse.Namespace, report: Report) -> Tuple[str, str]:
     except NotFound:  # a server that has just started may not show all at once
         time.sleep(1)
         noted = find(csm, args.csm_task or "", args.csm_session or "")
-    names = [f'task "{each.name}" (id {each.id})' for each in noted.tasks] or [
-        f'session "{noted.sessions[0].name}"']
-    report.title = f"{names[0]} on {csm.servers[0]}"
+    what = f'session "{noted.sessions[0].name}"'
+    if noted.tasks:
+        what = f'task "{noted.tasks[0].name}" (id {noted.tasks[0].id})'
+    report.title = f"{what} on {csm.servers[0]}"
     report.saw(noted)
     report.log("INFO", report.title)
     if args.check:
@@ -790,8 +836,9 @@ def on_signal(signum: int, frame: Any) -> None:
     raise KeyboardInterrupt(signum)
 
 def listen(handler: Any) -> None:
-    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
-        if signal.getsignal(each) is not signal.SIG_IGN:  # as in a shell's background job
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])  # a parent may have blocked it
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):  # or ignore SIGINT: as nohup does
+        if each == signal.SIGALRM or signal.getsignal(each) is not signal.SIG_IGN:
             signal.signal(each, handler)
 
 def main(argv: Optional[List[str]] = None) -> int:
@@ -800,13 +847,15 @@ def main(argv: Optional[List[str]] = None) -> int:
     at = argv.index("--") if "--" in argv else len(argv)
     report, outcome, code = Report(argv[at + 1:]), "", ExitCode.OK
     try:
-        listen(on_signal)
-        report.args = build_parser().parse_args(argv[:at])
-        complete(report.args, report)
-        outcome, text = run(report.args, report)
-        listen(lambda *_: None)  # the report is not to be interrupted
-    except SystemExit as done:  # --help, --version
-        return int(done.code or 0)
+        try:
+            listen(on_signal)
+            report.args = build_parser().parse_args(argv[:at])
+            complete(report.args, report)
+            outcome, text = run(report.args, report)
+        finally:
+            listen(lambda *_: None)  # the report is not to be interrupted
+    except SystemExit:  # --help, --version
+        return 0
     except Problem as problem:
         code, text = problem.code, str(problem)
         if report.started != "no" and code < ExitCode.FAILED:
@@ -816,7 +865,6 @@ def main(argv: Optional[List[str]] = None) -> int:
     except Exception as error:  # a bug; a traceback could show what is secret
         line = traceback.extract_tb(error.__traceback__)[-1].lineno
         code, text = ExitCode.INTERNAL, f"{type(error).__name__} in line {line}"
-    listen(lambda *_: None)
     return report.conclude(outcome, code, text)
 
 if __name__ == "__main__":

@@ -642,6 +642,7 @@ class SimulatedCsm:
     trickle_seconds = 0.2  # of the fault "trickle": the pause between two bytes
     redirect_to = "https://localhost:1/"  # of the fault "redirect"
     garbage = b"\x15\x03\x00 220 not HTTP at all\r\n\r\n"  # of the fault "garbage"
+    date: Optional[str] = None  # the Date header, where it is not that of the world's clock
     mutate: Optional[Callable[[Request, Any], Any]] = None
     on_request: Optional[Callable[[Request], None]] = None  # called after each one
 
@@ -862,7 +863,7 @@ class SimulatedCsm:
         request.status = status
         length = 10 ** 9 if kind == "trickle" else len(body)
         lines = ["HTTP/1.1 %d %s" % (status, http.client.responses.get(status, "Unknown")),
-                 "Date: " + email.utils.formatdate(self.world.clock(), usegmt=True),
+                 "Date: " + (self.date or email.utils.formatdate(self.world.clock(), usegmt=True)),
                  "Content-Type: " + content_type, "Content-Length: %d" % length]
         if status == 307:
             lines.append("Location: " + self.redirect_to)

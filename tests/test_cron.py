@@ -287,7 +287,8 @@ def test_sessions_are_told_apart_where_csm_gives_no_message(
     """A session run whose trigger got no answer has no message of CSM's."""
     report = program.Report([])
     report.started, report.now = "perhaps", program.State([], [
-        program.Session(name, "", "Normal", "", False, 0, [], 0, None) for name in "AB"], False)
+        program.Session(name, "", "Normal", "", False, 0, True, [], 0, None)
+        for name in "AB"], False)
     assert report.conclude("", program.ExitCode.UNKNOWN, "no answer") == 8
     assert ('no answer; session "A" (Normal): no new backup; session "B" (Normal): no new backup; '
             "it is not known") in capsys.readouterr().err

@@ -506,6 +506,142 @@ def test_role_that_cannot_be_read(servers: int, option: str, kind: str) -> None:
         assert any(each.path.endswith("/system/ha") for each in first.requests)
 
 
+# --- Seen by a cold reader -----------------------------------------------------------------------
+
+def test_error_that_is_shown_only_while_it_runs() -> None:
+    """From 6.3.2 on there is just the last message: an error that a later one replaces was one."""
+    with SimulatedCsm() as csm:
+        hold_backup(csm, 3)
+        seen: List[str] = []
+
+        def change(request: Request, reply: Any) -> Any:
+            if is_look(request) and reply["running"] and not seen:
+                seen.append("IWNR0003E a step failed")
+                each_task(reply, {"lastmessage": seen[0]})
+            return reply
+
+        csm.mutate = change
+        result = run_inside(*server_options(csm), "-t", TASK, "--timeout", "20")
+        assert seen and result.code == 7 and seen[0] in result.err
+        assert csm.world.backups_made[0][1] in result.err
+
+
+@pytest.mark.parametrize("seconds, code", [(-1, 0), (1, 7)])
+def test_error_of_a_joined_run_before_it_was_joined(seconds: int, code: int) -> None:
+    """Of its messages, those from its start on count: not one of a run before."""
+    with SimulatedCsm(messages="array") as csm:
+        hold_backup(csm, 2)
+        csm.world.start_run(27)
+        began = csm.world.task(27).lastRan
+        assert began is not None
+
+        def change(request: Request, reply: Any) -> Any:
+            for task in reply if isinstance(reply, list) else [reply]:
+                if isinstance(task, dict) and task.get("messages"):
+                    task["messages"].insert(-1, {
+                        "baseDate": int((began + seconds) * 1000), "msg": "IWNR0003E",
+                        "resultText": "IWNR0003E a step failed"})
+            return reply
+
+        csm.mutate = change
+        result = run_inside(*server_options(csm), "-t", TASK, "--timeout", "20")
+        assert result.code == code and ("IWNR0003E" in result.err) == bool(code)
+        assert csm.world.attempts == [] and len(csm.world.backups_made) == 1
+
+
+def test_known_backup_in_a_list_that_cannot_be_read_as_a_whole() -> None:
+    """The storage's clock is ahead by ten minutes, and one entry tells neither id nor time."""
+    with SimulatedCsm() as csm:
+        csm.world.task(27).outcome = "no-backup"
+        csm.world.session(TASK).backups[0].id = int(time.time()) + 570
+        csm.mutate = lambda request, reply: json.loads(json.dumps(reply).replace(
+            '"BackupResults": [', '"BackupResults": [{"valid": true}, '))
+        result = run_inside(*server_options(csm), "-t", TASK, "--timeout", "20")
+        assert result.code == 7 and len(csm.world.triggers) == 1
+
+
+@pytest.mark.parametrize("odd", [None, 7, {"BackupResults": 7}, {"BackupResults": [None, "x"]}],
+                         ids=str)
+def test_odd_entries_among_the_backups(odd: Any) -> None:
+    """They do not hide the good ones."""
+    with SimulatedCsm(backup_seconds=0.01) as csm:
+        csm.mutate = lambda request, reply: dict(reply, backupInfo=[odd] + reply["backupInfo"] + [
+            odd]) if request.path.endswith("/sessions/" + TASK) else reply
+        result = run_inside(*server_options(csm), "-t", TASK, "--timeout", "20")
+        assert result.code == 0 and len(csm.world.triggers) == 1
+        assert csm.world.backups_made[0][1] in result.out
+
+
+def test_run_joined_after_a_refusal_whose_backup_was_there_before() -> None:
+    """The schedule starts it once the tasks were read, and a busy server shows the session only
+    when the backup is there."""
+    with SimulatedCsm(backup_seconds=0.01) as csm:
+        lock = csm.world.session("ITSO_SGC_LAH81").lock  # keeps the run busy after its backup
+        csm.world.task(27).steps = [(TASK, "Backup"), ("ITSO_SGC_LAH81", "Backup")]
+        lock.acquire()
+
+        def start(request: Request) -> None:
+            if request.path.endswith("/scheduledtasks") and not csm.world.backups_made:
+                csm.world.start_run(27)
+                while not csm.world.backups_made:
+                    time.sleep(0.01)
+            if is_trigger(request):
+                lock.release()
+
+        csm.on_request = start
+        result = run_inside(*server_options(csm), "-t", TASK, "-S", TASK, "--timeout", "20")
+        assert result.code == 0 and csm.world.backups_made[0][1] in result.out
+        assert csm.world.triggers == []
+
+
+def test_severe_before_a_lost_trigger_is_sent_again() -> None:
+    """It may be the attack that turns it Severe: no reason to take no backup, nor to say that a
+    run has failed."""
+    with SimulatedCsm(backup_seconds=0.01) as csm:
+        csm.inject_when(is_trigger, "reset-before")
+        csm.mutate = lambda request, reply: dict(reply, status="Severe") if (
+            csm.world.attempts == [] and request.n > 4 and "status" in reply) else reply
+        result = run_inside(*server_options(csm), "-t", TASK, "--request-timeout", "0.3",
+                            "--timeout", "20")
+        assert result.code == 0 and len(csm.world.triggers) == 1
+
+
+def test_date_that_no_clock_can_show() -> None:
+    with SimulatedCsm(backup_seconds=0.01) as csm:
+        csm.date = "Mon, 01 Jan 99999999999 00:00:00 GMT"
+        result = run_inside(*server_options(csm), "-t", TASK, "--timeout", "20")
+        assert result.code == 0 and len(csm.world.triggers) == 1
+
+
+def test_approval_that_is_asked_for_after_the_trigger() -> None:
+    """That run has neither begun nor ended."""
+    with SimulatedCsm() as csm:
+        csm.world.task(27).outcome = "ignored"
+        waits = {"pendingApproval": True, "lastmessage": "IWNR9999I waits"}
+        csm.mutate = lambda request, reply: each_task(reply, waits if csm.world.triggers else {})
+        result = run_inside(*server_options(csm), "-t", TASK, "--timeout", "3")
+        assert result.code == 8 and "task approval" in result.err.splitlines()[-1]
+
+
+def test_answer_to_a_read_is_not_what_csm_says_of_the_run() -> None:
+    with SimulatedCsm(single_task=404) as csm:
+        csm.inject_when(lambda request: request.n > 5, "html", None)
+        result = run_inside(*server_options(csm), "-t", TASK, "--json", "--timeout", "1")
+        assert result.code == 8 and result.json["csm_message"]["id"] == "IWNR2211I"
+
+
+@pytest.mark.parametrize("echo", ["s3cret\0 pass", "s3\x1bcret pass", "s3cret\r\n pass"])
+def test_secret_with_control_characters_in_it(echo: str) -> None:
+    """They are not shown, and then the secret would be."""
+    with SimulatedCsm() as csm:
+        csm.world.task(27).outcome = "refuse"
+        csm.mutate = lambda request, reply: dict(
+            reply, msgTranslated="IWNR0009E no: " + echo) if is_trigger(request) else reply
+        result = run_inside(*server_options(csm), "-t", TASK, "--json", "-v", "--timeout", "5")
+        assert result.code == 6 and "IWNR0009E no: ***" in result.err
+        assert PASSWORD not in result.text and "\\u00" not in result.out
+
+
 # --- What else is on the server, or on this host -------------------------------------------------
 
 ODD_TASKS = [{"id": 98}, {"id": None, "name": "SGC odd"}, "SGC odd", None, {

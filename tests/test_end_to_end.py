@@ -11,6 +11,7 @@ import re
 import shlex
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -630,7 +631,7 @@ def test_credentials(csm: SimulatedCsm, args: List[str], env: Dict[str, str], st
 @pytest.mark.parametrize("content, mode, code", [
     (PASSWORD, 0o600, 0), (PASSWORD + "\n", 0o600, 0), (PASSWORD + "\r\n", 0o400, 0),
     (PASSWORD + "\n", 0o640, 0), (PASSWORD + "\nsecond\n", 0o600, 2), ("", 0o600, 2),
-    ("\n", 0o600, 2), (None, 0, 2)])
+    ("\n", 0o600, 2), (None, 0, 2), ("\ufeff" + PASSWORD + "\n", 0o600, 0)])
 def test_password_file(csm: SimulatedCsm, tmp_path: pathlib.Path, content: Optional[str],
                        mode: int, code: int) -> None:
     secret = tmp_path / "password"
@@ -647,6 +648,28 @@ def test_password_file(csm: SimulatedCsm, tmp_path: pathlib.Path, content: Optio
         assert csm.tcp_connections == 0
     else:
         assert csm.requests[0].form["password"] == PASSWORD
+
+
+@pytest.mark.parametrize("option", ["--password-file", "--ca-file"])
+def test_file_name_that_is_not_ascii(csm: SimulatedCsm, tmp_path: pathlib.Path,
+                                     option: str) -> None:
+    """Whatever the locale is. Python 3.7 and later take C for UTF-8, unless told otherwise."""
+    file = os.fsencode(str(tmp_path / "Z")) + "\u00fcrich".encode()
+    options = server_options(csm)
+    with open(file, "wb") as out:
+        os.chmod(file, 0o600)
+        out.write(PASSWORD.encode() if option == "--password-file" else ssl.DER_cert_to_PEM_cert(
+            ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate((csm.host, csm.port)))).encode())
+    at = options.index("-p" if option == "--password-file" else "--fingerprint")
+    arguments = [os.fsencode(each) for each in options]
+    arguments[at:at + 2] = [option.encode(), file]
+    csm.requests.clear()
+    done = subprocess.run([PROGRAM_PYTHON, str(PROGRAM)] + arguments + ["-t", TASK, "--json"],
+                          env={"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert done.returncode == (0 if option == "--password-file" else 3), done.stderr
+    assert len(csm.world.triggers) == int(option == "--password-file")
+    assert done.returncode == 0 or b"is not trusted" in done.stderr
 
 
 @pytest.mark.parametrize("password", [
@@ -681,7 +704,7 @@ CANARY = "canary-7f3a"
     "--fingerprint=" + CANARY, "--fingerprint=" + "0" * 63, "--fingerprint=",
     "--fingerprint +--ca-file=/nowhere/" + CANARY, "--fingerprint +--ca-file=/dev/null",
     "--fingerprint +--ca-file=",
-    "+--leef=http://" + CANARY, "+-t", "+-p"])
+    "+--leef=http://" + CANARY, "+-t", "+-p", "+first line\n" + CANARY])
 def test_usage(csm: SimulatedCsm, change: str) -> None:
     """"-x" leaves an option out, "-x=value" gives it another value, "+-x=value" adds it."""
     options = server_options(csm) + ["-t", TASK]

@@ -7,7 +7,9 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
+import types
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional
 
 import pytest
@@ -402,6 +404,21 @@ def test_name_service_hangs() -> None:
         assert asked and 1 < ended - asked[0] < 2.5
         assert len([line for line in result.err.splitlines() if "WARNING" in line]) == 1
         assert result.json["outcome"] == "verified"
+
+
+def test_no_thread_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the number of processes is limited."""
+    class Thread(threading.Thread):
+        def start(self) -> None:
+            raise RuntimeError("can't start new thread")
+
+    program = load_program()
+    with SimulatedCsm(backup_seconds=0.02) as csm:  # its own threads must start
+        monkeypatch.setattr(program, "threading", types.SimpleNamespace(Thread=Thread))
+        result = run_inside(*server_options(csm), "-t", TASK, "--json", "--leef", "127.0.0.1",
+                            program=program)
+        assert result.code == 0 and result.json["outcome"] == "verified"
+        assert "WARNING no LEEF event was sent" in result.err
 
 
 def test_process_ends_though_name_service_hangs(tmp_path: pathlib.Path) -> None:
