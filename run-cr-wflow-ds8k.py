@@ -306,7 +306,7 @@ class Csm:
             if method == "POST" and len(self.servers) > 1:
                 self.check_active()
             raise (Denied if method == "GET" else Refused)(reply.what)
-        need(method == "GET" or reply.message.id, OutcomeUnknown(reply.what))
+        need(method == "GET" or reply.message.severity == "I", OutcomeUnknown(reply.what))
         try:
             return parse(reply) if parse else reply.message
         except ODD as odd:
@@ -637,7 +637,7 @@ def printable(text: str) -> str:
 
 def utf8(text: str) -> str:
     """An argument or a variable as the UTF-8 that it is, whatever the locale has made of it."""
-    return os.fsencode(text).decode("utf-8", "replace")
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 def leef(report: Report, outcome: str, code: ExitCode) -> bytes:
     """A LEEF 2.0 event in a syslog packet. LEEF has no escapes: its separators are replaced."""

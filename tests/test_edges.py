@@ -594,6 +594,22 @@ def test_run_joined_after_a_refusal_whose_backup_was_there_before() -> None:
         assert csm.world.triggers == []
 
 
+@pytest.mark.parametrize("target", [["-t", TASK], ["-S", TASK]], ids=" ".join)
+@pytest.mark.parametrize("option", ["--json", "--no-wait"])
+@pytest.mark.parametrize("outcome, code, attempts", [("good", 0, 1), ("refuse", 8, 2)])
+def test_warning_in_answer_to_the_trigger(target: List[str], option: str, outcome: str, code: int,
+                                          attempts: int) -> None:
+    """Whether that is a yes is not known: the state tells."""
+    with SimulatedCsm(backup_seconds=0.01) as csm:
+        csm.world.task(27).outcome = outcome
+        csm.world.session(TASK).outcome = "error" if outcome == "refuse" else "good"
+        csm.mutate = lambda request, reply: {"msg": "IWNR9777W"} if is_trigger(request) else reply
+        result = run_inside(*server_options(csm), *target, option, "--request-timeout", "0.4",
+                            "--timeout", "2")
+        assert result.code == code and len(csm.world.attempts) == attempts
+        assert code == 0 or "it is not known whether the run has started" in result.err
+
+
 def test_severe_before_a_lost_trigger_is_sent_again() -> None:
     """It may be the attack that turns it Severe: no reason to take no backup, nor to say that a
     run has failed."""
