@@ -393,7 +393,9 @@ def find(csm: Csm, task_name: str, session_name: str) -> State:
 
 def look_at_task(csm: Csm, wanted: Task) -> Any:
     def pick(found: List[Any]) -> Task:
-        return {task.id: task for task in map(read_task, found)}[wanted.id]
+        task = {task.id: task for task in map(read_task, found)}[wanted.id]
+        need(task.messages[1:] or not wanted.messages[1:], ValueError("its message is missing"))
+        return task
     if csm.single_task:
         try:
             return csm.ask(f"{TASKS}/{wanted.id}", lambda reply: pick([reply.data]), once=True)
@@ -636,7 +638,7 @@ def printable(text: str) -> str:
     return "".join(each for each in text if each.isprintable())
 
 def utf8(text: str) -> str:
-    """An argument or a variable as the UTF-8 that it is, whatever the locale has made of it."""
+    """An argument or a variable: what the locale could not read is UTF-8."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 def leef(report: Report, outcome: str, code: ExitCode) -> bytes:

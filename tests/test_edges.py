@@ -629,6 +629,17 @@ def test_date_that_no_clock_can_show() -> None:
         assert result.code == 0 and len(csm.world.triggers) == 1
 
 
+@pytest.mark.parametrize("key", ["lastmessage", "messages"])
+def test_single_task_that_is_shown_without_its_message(key: str) -> None:
+    """The list has it: how the run ended is known."""
+    with SimulatedCsm(backup_seconds=0.01, messages="array" if key == "messages" else key) as csm:
+        csm.mutate = lambda request, reply: each_task(reply, {key: None}) if (
+            isinstance(reply, dict) and key in reply) else reply
+        result = run_inside(*server_options(csm), "-t", TASK, "--timeout", "20")
+        assert result.code == 0 and len(csm.world.triggers) == 1
+        assert csm.world.backups_made[0][1] in result.out
+
+
 def test_approval_that_is_asked_for_after_the_trigger() -> None:
     """That run has neither begun nor ended."""
     with SimulatedCsm() as csm:
