@@ -84,7 +84,6 @@ Session = NamedTuple("Session", [  # kind: rulesname; failed: Severe or haserror
     ("new", Optional[Backup])])   # since an earlier look; where there was none, the newest one
 State = NamedTuple("State", [("tasks", List[Task]), ("sessions", List[Session]), ("begun", bool)])
 UNSEEN = Message("", "", "", 0)   # none, or the reply to a trigger that was lost, or not ours
-Form = Optional[Dict[str, str]]
 
 def need(good: Any, problem: Exception) -> None:
     if not good:
@@ -140,8 +139,6 @@ def entries(reply: Reply) -> List[Dict[str, Any]]:
 
 def read_backup(data: Any) -> Optional[Backup]:
     """An entry of BackupResults, None for what is none. Its id is its time in epoch seconds."""
-    if not isinstance(data, dict):
-        return None
     name = text_of(data.get("backupID"))
     seconds = number(name) if number(name) > 1e9 else number(data.get("timestamp"))
     return Backup(name or f"{seconds:.0f}", text_of(data.get("backupTime")) or show_time(seconds),
@@ -153,7 +150,8 @@ def read_backups(sequences: Any) -> List[Optional[Backup]]:
     results: List[Optional[Backup]] = []
     for sequence in sequences if isinstance(sequences, list) else []:
         try:
-            results += [read_backup(each) for key in sequence if key.lower() == "backupresults"
+            results += [read_backup(each) if isinstance(each, dict) else None
+                        for key in sequence if key.lower() == "backupresults"
                         for each in sequence[key] or []]
         except ODD:
             results.append(None)
@@ -205,7 +203,7 @@ class Csm:
                 urllib3.util.ssl_.create_urllib3_context(cert_reqs=ssl.CERT_NONE)))
             self.http.mount(f"https://{server}/", adapter)
 
-    def _call(self, method: str, path: str, form: Form = None) -> Reply:
+    def _call(self, method: str, path: str, form: Any = None) -> Reply:
         """The one way to a server. Without a usable answer: OutcomeUnknown where a command may
         have been processed, else Unreachable."""
         began, status, what = time.monotonic(), "no answer", f"{self.servers[0]}: {method} {path}"
@@ -291,7 +289,7 @@ class Csm:
         need(role != "false", Denied(
             f"{self.servers[0]} is the standby server, which runs no commands"))
 
-    def _try(self, method: str, path: str, parse: Any, form: Form) -> Any:
+    def _try(self, method: str, path: str, parse: Any, form: Any) -> Any:
         """One attempt. 401, and perhaps 403, mean: not processed, log in again."""
         for _ in range(2):
             if not self.token or (  # of a pair, the active one may change unnoticed
@@ -312,7 +310,7 @@ class Csm:
         except ODD as odd:
             raise Unreachable(f"{reply.what}: odd reply: {odd}") from None
 
-    def ask(self, path: str, parse: Any, form: Form = None, once: bool = False) -> Any:
+    def ask(self, path: str, parse: Any, form: Any = None, once: bool = False) -> Any:
         """-> what `parse` makes of it; without `parse`, a command -> CSM's message. Tries until the
         deadline, on each server in turn; before the trigger, what hardly passes is believed when
         all said so twice, and servers that never let us in are given up."""
@@ -433,19 +431,16 @@ def trigger(csm: Csm, noted: State, report: "Report") -> State:
         for pause in (0, 1, 2) if isinstance(error, Refused) else ():
             time.sleep(pause)
             now = look(csm, noted)
-            if now.begun:  # somebody else was faster: join
+            if now.begun:  # somebody else was faster: join that run, as one that ran before
                 report.reply, report.started, report.now = UNSEEN, "yes", now
                 need(noted.tasks or before != "no", BackupFailed(
                     f"{error}; and yet there is a new backup"))
-                return joined(noted)
+                tasks = [each._replace(state="running") for each in noted.tasks]
+                return noted._replace(tasks=tasks)
         if before == "no":
             raise
         report.log("WARNING", f"{error}; still looking for the first one")
     return noted
-
-def joined(noted: State) -> State:
-    """With a run that somebody else started: its backup may have been there already."""
-    return noted._replace(tasks=[each._replace(state="running") for each in noted.tasks])
 
 class Watch:
     """What the looks have told of the run."""
