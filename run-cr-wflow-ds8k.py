@@ -236,16 +236,19 @@ class Csm:
         # Without JSON some refusals are clear, a 404 is not: CSM may just be starting.
         clear = data is not None or path == TOKENS or code in (401, 403) or (
             method == "POST" and code in (400, 405, 409))
-        need(clear and not redirect and code < 500 and code not in (408, 429), lost(what))
+        need(clear and not redirect and 200 <= code < 500 and code not in (408, 429),
+             lost(what))
         with suppress(*ODD):
             date = email.utils.parsedate_to_datetime(answer.headers["Date"]).timestamp()
         return Reply(code, data, message, date, what)
 
     def _failure(self, error: Exception, lost: Problem) -> Problem:
         """What an error means. What a server sent in place of HTTP may echo a secret: not shown."""
-        text, server, inner = str(error), self.servers[0], error
+        text, server = str(error), self.servers[0]
         cause = getattr(error.args[0] if error.args else None, "reason", None)
-        reason = re.split(r" \(|[)'\"]", str(cause or error).rpartition(": ")[2])[0]
+        inner = cause or error
+        reason = re.sub(r"^[A-Z_]+\] | \((_ssl|connect).*", "", str(
+            inner.args[-1] if inner.args else inner).rpartition(": ")[2])
         while inner.args and isinstance(inner.args[-1], Exception):
             inner = inner.args[-1]
         if isinstance(cause, (urllib3.exceptions.NewConnectionError,
@@ -253,7 +256,7 @@ class Csm:
             return Unreachable(f"{server} cannot be reached: {reason}")
         if not isinstance(error, requests.exceptions.SSLError) or not re.search(
                 "certificate.verify.failed|doesn't match|fingerprints did not", text, re.I):
-            return type(lost)(f"{lost}: {type(inner).__name__}")
+            return type(lost)(f'{lost}: {getattr(inner, "reason", None) or type(inner).__name__}')
         url, shown = urlsplit("//" + server), "not read"
         with suppress(OSError, ValueError), time_limit(5):
             pem = ssl.get_server_certificate((str(url.hostname), int(url.port or 0)))

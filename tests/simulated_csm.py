@@ -642,6 +642,7 @@ class SimulatedCsm:
     trickle_seconds = 0.2  # of the fault "trickle": the pause between two bytes
     redirect_to = "https://localhost:1/"  # of the fault "redirect"
     garbage = b"\x15\x03\x00 220 not HTTP at all\r\n\r\n"  # of the fault "garbage"
+    interim: Optional[Callable[[Request], int]] = None  # the status of a 1xx before the answer
     date: Optional[str] = None  # the Date header, where it is not that of the world's clock
     mutate: Optional[Callable[[Request, Any], Any]] = None
     on_request: Optional[Callable[[Request], None]] = None  # called after each one
@@ -868,6 +869,9 @@ class SimulatedCsm:
         if status == 307:
             lines.append("Location: " + self.redirect_to)
         answer = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + body
+        early = self.interim(request) if self.interim else 0
+        if early:
+            answer = b"HTTP/1.1 %d Early\r\n\r\n" % early + answer
         if kind == "cut":
             connection.sendall(answer[:len(answer) - (len(body) + 1) // 2])
             return False

@@ -1,9 +1,12 @@
 """Corners in which the program once was wrong, or easily would be."""
+import contextlib
 import fcntl
 import json
 import pathlib
+import re
 import shutil
 import socket
+import threading
 import time
 from typing import Any, Callable, Dict, Iterator, List, Tuple
 
@@ -547,6 +550,56 @@ def test_error_of_a_joined_run_before_it_was_joined(seconds: int, code: int) -> 
         result = run_inside(*server_options(csm), "-t", TASK, "--timeout", "20")
         assert result.code == code and ("IWNR0003E" in result.err) == bool(code)
         assert csm.world.attempts == [] and len(csm.world.backups_made) == 1
+
+
+def test_why_a_server_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The words of the resolver, of the comparison of fingerprints, and of TLS."""
+    options = ["-u", "admin", "-p", PASSWORD, "-t", TASK, "--timeout", "2"]
+    with SimulatedCsm() as csm:
+        server = ["-s", "%s:%d" % (csm.host, csm.port)]
+        result = run_inside(*server, *options, "--fingerprint", "0" * 64)
+        assert result.code == 3 and re.search(
+            r"\(Fingerprints did not match[^(]*\w\W*\)\. If CSM", result.err)
+        result = run_inside(*server, *options)
+        assert result.code == 3 and re.search(r"\([^()]*certificate[^()]*\)\. If", result.err)
+        assert csm.requests == []
+    with socket.create_server(("127.0.0.1", 0)) as plain:
+        def answer() -> None:
+            while plain.fileno() >= 0:
+                connection, _ = plain.accept()
+                connection.recv(100)
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                connection.close()
+
+        threading.Thread(target=answer, daemon=True).start()
+        result = run_inside("-s", "127.0.0.1:%d" % plain.getsockname()[1], *options, "--insecure")
+        assert result.code == 3 and re.search(r"got no answer: [A-Z_]{8,};", result.err)
+
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, contextlib.ExitStack() as open_:
+        for _ in range(4):  # its queue is full: nobody is let in, and nobody told
+            waiting = open_.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        result = run_inside("-s", "127.0.0.1:%d" % full.getsockname()[1], *options,
+                            "--request-timeout", "0.3")
+        assert result.code == 3 and re.search(r"reached: [^<>]* timed out\.?;", result.err)
+
+    def unknown(*_: Any, **__: Any) -> Any:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    result = run_inside("-s", "csm.example.com", *options)
+    assert result.code == 3 and "cannot be reached: " in result.err
+    assert "Name or service not known" in result.err
+
+
+@pytest.mark.parametrize("status", [102, 103])
+def test_interim_answer_to_the_log_in(status: int) -> None:
+    """Whatever it is, it is no refusal."""
+    with SimulatedCsm() as csm:
+        csm.interim = lambda request: status if "tokens" in request.path else 0
+        result = run_inside(*server_options(csm), "-t", TASK, "--timeout", "20")
+        assert result.code == 3 and csm.world.attempts == []
 
 
 def test_known_backup_in_a_list_that_cannot_be_read_as_a_whole() -> None:
