@@ -5,7 +5,8 @@
 It has IBM Copy Services Manager (CSM) run one scheduled task with all of its steps (some suspend a
 mirror, and start it again), or sends Backup to one Safeguarded Copy session, and watches until CSM
 shows a new, valid backup. It never expires, recovers or deletes a backup, changes a task or a
-session, starts a second run blindly, or sends the password to a server that is not trusted.
+session, starts a second run blindly, or (but for --insecure) sends the password to a server that
+is not trusted.
 
 exit codes:
   0 a new valid backup is there (or: --no-wait accepted; --check, --list, --min-interval fine)
@@ -38,7 +39,7 @@ SAFEGUARDED = "safeguarded copy"  # in the session type, rulesname
 # Our own choices, in seconds:
 FIRST_CONTACT = 30.0              # how long a server that never let us in is tried
 GRACE, SETTLE = 60.0, 5.0         # for a late or not yet valid backup; for a late message
-SKEW, DRIFT = 60.0, 3600.0        # by which clocks may differ where it matters; at all
+SKEW = 60.0                       # by which the clocks of CSM and storage may differ
 RECHECK = 30.0                    # how often a pair is asked which server is active
 LONGEST_RUN = 1800.0              # so old may be the backup of a run that is joined
 LONGEST_PAUSE = 15.0              # between two polls, or two tries
@@ -166,8 +167,7 @@ def read_session(reply: Reply, name: str, before: Optional[Session], since: floa
     backups = [each for each in results if each]
     whole = bool(backups) and all(results)  # else perhaps some were not told
     date = min(reply.date or time.time(), time.time())  # in doubt the earlier one
-    floor = max([each.seconds for each in backups if each.seconds <= date + SKEW] + [
-        date - (DRIFT if whole else SKEW)])
+    floor = max([each.seconds for each in backups if each.seconds <= date + SKEW] + [date - SKEW])
     new = [each for each in backups if not before or each.seconds >= since
            or each.id not in before.known and each.seconds > before.floor]
     return Session(

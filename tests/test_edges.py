@@ -613,6 +613,25 @@ def test_known_backup_in_a_list_that_cannot_be_read_as_a_whole() -> None:
         assert result.code == 7 and len(csm.world.triggers) == 1
 
 
+@pytest.mark.parametrize("seconds", [120, 3500])
+@pytest.mark.parametrize("target", [["-t", TASK], ["-S", TASK]], ids=" ".join)
+def test_backup_of_before_that_is_listed_after_the_run(target: List[str], seconds: int) -> None:
+    """And the run itself makes none, though it says that all went well."""
+    with SimulatedCsm() as csm:
+        csm.world.task(27).outcome = csm.world.session(TASK).outcome = "no-backup"
+        late = {"backupID": str(int(time.time()) - seconds), "valid": True, "numCopySets": "8"}
+
+        def change(request: Request, reply: Any) -> Any:
+            if csm.world.triggers and isinstance(reply, dict) and "backupInfo" in reply:
+                reply["backupInfo"].append({"BackupResults": [late]})
+            return reply
+
+        csm.mutate = change
+        result = run_inside(*server_options(csm), *target, "--timeout", "20")
+        assert result.code == 7 and len(csm.world.triggers) == 1
+        assert csm.world.backups_made == [] and "no new backup" in result.err
+
+
 @pytest.mark.parametrize("odd", [None, 7, {"BackupResults": 7}, {"BackupResults": [None, "x"]}],
                          ids=str)
 def test_odd_entries_among_the_backups(odd: Any) -> None:
