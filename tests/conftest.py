@@ -3,11 +3,15 @@
 import importlib.util
 import json
 import pathlib
+import signal
 import sys
 from types import ModuleType
 from typing import Any, Callable, Dict
 
 import pytest
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background job: so would the
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # programs that the tests interrupt
 
 TESTS = pathlib.Path(__file__).resolve().parent
 PROGRAM = TESTS.parent / "run-cr-wflow-ds8k.py"
