@@ -565,11 +565,12 @@ def test_why_a_server_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
         assert csm.requests == []
     with socket.create_server(("127.0.0.1", 0)) as plain:
         def answer() -> None:
-            while plain.fileno() >= 0:
-                connection, _ = plain.accept()
-                connection.recv(100)
-                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-                connection.close()
+            with contextlib.suppress(OSError):  # it is closed at the end
+                while True:
+                    connection, _ = plain.accept()
+                    connection.recv(100)
+                    connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                    connection.close()
 
         threading.Thread(target=answer, daemon=True).start()
         result = run_inside("-s", "127.0.0.1:%d" % plain.getsockname()[1], *options, "--insecure")
