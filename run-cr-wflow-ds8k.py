@@ -19,8 +19,8 @@ exit codes:
 import argparse, base64, email.utils, enum, fcntl, hashlib, json, os, re
 import signal, socket, ssl, sys, threading, time, traceback
 from contextlib import contextmanager, suppress
-from typing import Any, Dict, Iterator, List, NamedTuple, NoReturn, Optional, Tuple
-from urllib.parse import quote, quote_plus, urlsplit
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, NoReturn, Optional, Tuple
+from urllib.parse import quote, quote_plus
 
 try:
     import requests, urllib3
@@ -32,59 +32,51 @@ except ImportError as missing:
 VERSION = "1.0.0"
 # CSM's REST API, as IBM's own clients and documentation show it:
 SESSIONS, TASKS, TOKENS = "/sessions/", "/sessions/scheduledtasks", "/system/v1/tokens"
-MESSAGE_ID = re.compile(r"([A-Z]{3,5}\d{3,5}([A-Z]))\b")  # its last letter is the severity
-FINE = ("", "I", "W")  # of these, all others are errors; "": it tells no id
+MESSAGE_ID = re.compile(r"[A-Z]{3,5}\d{3,5}[A-Z]\b|")  # its last letter is the severity
+FINE = ("", "I", "W")  # of these, all others are errors; "": a text without an id
 FINISHED, COMPLETED = "IWNR2212I", "IWNR1026I"  # a task has, a command to a session has
 SAFEGUARDED = "safeguarded copy"  # in the session type, rulesname
 # Our own choices, in seconds:
-FIRST_CONTACT = 30.0              # how long a server that never let us in is tried
-GRACE, SETTLE = 60.0, 5.0         # for a late or not yet valid backup; for a late message
-SKEW = 60.0                       # by which the clocks of CSM and storage may differ
-RECHECK = 30.0                    # how often a pair is asked which server is active
-LONGEST_RUN = 1800.0              # so old may be the backup of a run that is joined
-LONGEST_PAUSE = 15.0              # between two polls, or two tries
-# What reading an odd reply raises:
-ODD = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
+FIRST_CONTACT = 30.0       # how long a server that never let us in is tried
+GRACE, SETTLE = 60.0, 5.0  # for a late or not yet valid backup; for a late message
+SKEW = 60.0                # by which the clocks of CSM and storage may differ
+RECHECK = 30.0             # how often a pair is asked which server is active
+HIDDEN = 3.0               # for a run that somebody else has just begun
+LONGEST_RUN = 1800.0       # so old may be the backup of a run that is joined
+LONGEST_PAUSE = 15.0       # between two polls, or two tries
+BEGUN = {"no": "nothing was started", "perhaps": "it is not known whether the run has started",
+         "yes": "CSM goes on with what was started"}
 
 class ExitCode(enum.IntEnum):
     OK, INTERNAL, USAGE, UNREACHABLE, LOGIN, NOT_FOUND, REFUSED, FAILED, UNKNOWN = range(9)
     INTERRUPTED, TERMINATED = 130, 143
 
-# What the failure line says of the run, and what to do next.
-BEGUN = {"no": "nothing was started", "perhaps": "it is not known whether the run has started",
-         "yes": "CSM goes on with what was started"}
-NEXT = {ExitCode.USAGE: "see --help", ExitCode.UNREACHABLE: "check address, port and network",
-        ExitCode.LOGIN: "check user and password", ExitCode.NOT_FOUND: "--list shows the names",
-        ExitCode.REFUSED: "see what CSM says", ExitCode.INTERNAL: "look in CSM; report this bug",
-        ExitCode.FAILED: "look at the sessions in CSM: a mirror may be left suspended"}
-
-class Problem(Exception): code = ExitCode.INTERNAL
-class UsageError(Problem): code = ExitCode.USAGE
-class Unreachable(Problem): code = ExitCode.UNREACHABLE  # not sent, or a read: it may pass
-class WrongServer(Unreachable): code = ExitCode.UNREACHABLE  # not trusted, or a redirect
-class LoginRefused(Unreachable): code = ExitCode.LOGIN
-class Denied(Unreachable): code = ExitCode.REFUSED  # a read is; or this server is the standby
-class NotFound(Problem): code = ExitCode.NOT_FOUND
-class Refused(Problem): code = ExitCode.REFUSED     # a command is, and so was not started
-class BackupFailed(Problem): code = ExitCode.FAILED
+class Problem(Exception): code, hint = ExitCode.INTERNAL, "look in CSM before another run"
+class UsageError(Problem): code, hint = ExitCode.USAGE, "see --help"
+class NotFound(Problem): code, hint = ExitCode.NOT_FOUND, "--list shows the names"
+class Refused(Problem): code, hint = ExitCode.REFUSED, "see what CSM says"  # nothing was started
+class BackupFailed(Problem):
+    code, hint = ExitCode.FAILED, "look at the sessions in CSM: a mirror may be left suspended"
 class OutcomeUnknown(Problem): code = ExitCode.UNKNOWN  # also: what became of a command is
+# These are tried again: not processed, or a read. What is firm will hardly pass.
+class Unreachable(Problem):
+    code, hint, firm = ExitCode.UNREACHABLE, "check address, port and network", False
+class WrongServer(Unreachable): firm = True  # not trusted, or a redirect
+class LoginRefused(Unreachable): code, hint, firm = ExitCode.LOGIN, "check user and password", True
+class Denied(Unreachable): code, hint, firm = ExitCode.REFUSED, "see what CSM says", True
+# What reading an odd reply raises:
+ODD = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 
-# Times are epoch seconds, 0 where CSM does not tell; texts are as they come, and "" then.
-Message = NamedTuple("Message", [("id", str), ("severity", str), ("text", str), ("when", float)])
-Reply = NamedTuple("Reply", [     # data: the JSON, or None; what: request and answer in a line
-    ("status", int), ("data", Any), ("message", Message), ("date", float), ("what", str)])
-Task = NamedTuple("Task", [       # messages: the last ones, or just the last one: from 6.3.2 on
-    ("id", int), ("name", str), ("state", str), ("last_ran", float),
-    ("messages", List[Message]), ("sessions", List[str])])  # that it backs up
-Backup = NamedTuple("Backup", [   # time: as CSM shows it
-    ("id", str), ("time", str), ("valid", bool), ("copy_sets", str), ("seconds", float)])
+# Times are epoch seconds, 0 where CSM does not tell. A message is a text that begins with its id.
+Task = NamedTuple("Task", [("id", int), ("name", str), ("state", str), ("last_ran", float),
+                           ("sessions", List[str]), ("messages", List[str])])
+Backup = NamedTuple("Backup", [("id", str), ("time", str), ("valid", bool), ("copy_sets", str),
+                               ("seconds", float)])
 Session = NamedTuple("Session", [  # kind: rulesname; failed: Severe or haserror; date: of the reply
-    ("name", str), ("kind", str), ("status", str), ("state", str), ("failed", bool),
-    ("date", float), ("whole", bool),  # whole: all backups could be read, and there were some
-    ("known", List[str]), ("floor", float),  # ids of the backups; a new one is newer than floor
-    ("new", Optional[Backup])])   # since an earlier look; where there was none, the newest one
-State = NamedTuple("State", [("tasks", List[Task]), ("sessions", List[Session]), ("begun", bool)])
-UNSEEN = Message("", "", "", 0)   # none, or the reply to a trigger that was lost, or not ours
+    ("name", str), ("status", str), ("state", str),
+    ("backup", Optional[Backup]),  # the newest; once it runs, the newest of the new ones
+    ("kind", str), ("failed", bool), ("date", float), ("backups", List[Backup]),
+    ("whole", bool), ("floor", float)])  # all were read, and some are there; a new one is newer
 
 def need(good: Any, problem: Exception) -> None:
     if not good:
@@ -98,83 +90,42 @@ def truth(value: Any) -> bool:
 
 def number(value: Any) -> float:
     """A number that may come as a string, a time in ms -> seconds; 0 for what is none."""
-    with suppress(TypeError, ValueError, OverflowError):
-        result = 0.0 if isinstance(value, bool) else float(value)
-        if abs(result) < 1e11:
-            return result
-        if 0 < result < 1e14:
-            return result / 1000
+    with suppress(ValueError):
+        result = float(text_of(value))
+        return result if abs(result) < 1e11 else result / 1000 if 0 < result < 1e14 else 0.0
     return 0.0
+
+def rows(value: Any) -> List[Dict[str, Any]]:
+    """The objects of a list; an empty one for what is none."""
+    found = value if isinstance(value, list) else []
+    return [each if isinstance(each, dict) else {} for each in found]
+
+def named(data: Any) -> List[Dict[str, Any]]:
+    found = [each for each in rows(data) if isinstance(each.get("name"), str)]
+    need(found or data == [], ValueError("no list of things with names"))
+    return found
+
+def message_id(message: str) -> str:
+    return MESSAGE_ID.match(message).group()  # type: ignore[union-attr]  # matches always
 
 def show_time(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(seconds)) if seconds > 0 else "never"
 
-def read_message(data: Any) -> Message:
-    """A reply to a command, an entry of a task's `messages`, or its `lastmessage`."""
-    found = data if isinstance(data, dict) else {"resultText": data}
-    text = text_of(found.get("msgTranslated") or found.get("resultText")).strip()
-    match = MESSAGE_ID.match(text_of(found.get("msg"))) or MESSAGE_ID.match(text)
-    name, severity = match.groups() if match else ("", "")
-    text = text if text.startswith(name) else f"{name} {text}".strip()
-    return Message(name, severity, text, number(found.get("baseDate")))
+def printable(text: str) -> str:  # nothing in it acts on a terminal or splits a log line
+    return "".join(each for each in text if each.isprintable())
 
-def read_task(data: Any) -> Task:
-    """state: enabled, disabled, running or approval; sessions: of the steps Backup, else all."""
-    task_id, steps = number(data["id"]), data.get("actions") or []
-    messages = [data["lastmessage"]] if data.get("lastmessage") else data.get("messages") or []
-    sessions = [each["sessionName"] + "" for each in steps
-                if text_of(each.get("command")).strip().lower() == "backup"]
-    flags = (("pendingApproval", "approval"), ("running", "running"), ("enabled", "enabled"))
-    state = next((word for flag, word in flags if truth(data.get(flag))), "disabled")
-    need(0 < task_id == int(task_id), ValueError("a task without an id"))
-    return Task(int(task_id), data["name"] + "", state, number(data.get("lastRan")),
-                [UNSEEN] + [read_message(each) for each in messages[-50:]],
-                sessions if steps else [each + "" for each in data.get("affectedSession") or []])
+def environment(name: str) -> str:  # whatever the locale is
+    return os.environb.get(name.encode(), b"").decode("utf-8", "replace")
 
-def entries(reply: Reply) -> List[Dict[str, Any]]:
-    need(isinstance(reply.data, list), ValueError("no list"))
-    found = [each for each in reply.data if isinstance(each, dict)
-             and isinstance(each.get("name"), str)]
-    need(found or not reply.data, ValueError("nothing with a name"))
-    return found
+def best(backups: List[Backup]) -> Optional[Backup]:
+    return max(backups, key=lambda each: (each.valid, each.seconds), default=None)
 
-def read_backup(data: Any) -> Optional[Backup]:
-    """An entry of BackupResults, None for what is none. Its id is its time in epoch seconds."""
-    name = text_of(data.get("backupID"))
-    seconds = number(name) if number(name) > 1e9 else number(data.get("timestamp"))
-    return Backup(name or f"{seconds:.0f}", text_of(data.get("backupTime")) or show_time(seconds),
-                  truth(data.get("valid")), text_of(data.get("numCopySets")) or "?",
-                  seconds) if seconds > 0 else None
-
-def read_backups(sequences: Any) -> List[Optional[Backup]]:
-    """`backupInfo`. What cannot be read of it is None: no reason to take no backup."""
-    results: List[Optional[Backup]] = []
-    for sequence in sequences if isinstance(sequences, list) else []:
-        try:
-            results += [read_backup(each) if isinstance(each, dict) else None
-                        for key in sequence if key.lower() == "backupresults"
-                        for each in sequence[key] or []]
-        except ODD:
-            results.append(None)
-    return results
-
-def read_session(reply: Reply, name: str, before: Optional[Session], since: float) -> Session:
-    """GET /sessions/NAME. New is a backup that is newer than all that there was `before`, or not
-    older than the start of a joined run, `since`."""
-    data, status = reply.data, text_of(reply.data.get("status"))
-    need(data["name"] == name, ValueError("not the session that was asked for"))
-    results = read_backups(data.get("backupInfo"))
-    backups = [each for each in results if each]
-    whole = bool(backups) and all(results)  # else perhaps some were not told
-    date = min(reply.date or time.time(), time.time())  # in doubt the earlier one
-    floor = max([each.seconds for each in backups if each.seconds <= date + SKEW] + [date - SKEW])
-    new = [each for each in backups if not before or each.seconds >= since
-           or each.id not in before.known and each.seconds > before.floor]
-    return Session(
-        name=name, kind=text_of(data.get("rulesname")), status=status, date=reply.date, whole=whole,
-        state=text_of(data.get("state")), known=[each.id for each in backups], floor=floor,
-        failed=status.lower() == "severe" or truth(data.get("haserror")),
-        new=max(new, key=lambda each: (each.valid, each.seconds), default=None))
+def newest(now: Session, before: Session, since: float) -> Optional[Backup]:
+    """The newest backup of those that came after all that there was `before`, or, of a run that was
+    joined, not before its start, `since`."""
+    known = [each.id for each in before.backups]
+    return best([each for each in now.backups if each.seconds >= since
+                 or each.id not in known and each.seconds > before.floor])
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
@@ -186,12 +137,12 @@ def time_limit(seconds: float) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 class Csm:
-    """The client. It rides out what may pass; a command is processed once at the most."""
+    """The client: sends requests, rides out what may pass, and reads what CSM shows."""
     def __init__(self, args: argparse.Namespace, report: "Report") -> None:
         self.args, self.report, self.servers = args, report, args.servers  # the first is in use
         self.deadline, self.token = report.began + args.timeout, ""
-        self.reached, self.checked = False, 0.0  # a server let us in; when it was last active
-        self.single_task = True                  # GET works for a single task
+        self.reached, self.checked = False, 0.0        # a server let us in; when it was last active
+        self.what, self.status, self.date = "", 0, 0.0  # request and answer in a line; its Date
         self.http = requests.Session()
         self.http.trust_env = False  # no proxy, .netrc or CA bundle from the environment
         self.http.verify = args.ca_file or not (args.insecure or args.fingerprint)
@@ -203,349 +154,373 @@ class Csm:
                 urllib3.util.ssl_.create_urllib3_context(cert_reqs=ssl.CERT_NONE)))
             self.http.mount(f"https://{server}/", adapter)
 
-    def _call(self, method: str, path: str, form: Any = None) -> Reply:
-        """The one way to a server. Without a usable answer: OutcomeUnknown where a command may
-        have been processed, else Unreachable."""
-        began, status, what = time.monotonic(), "no answer", f"{self.servers[0]}: {method} {path}"
-        limit = max(min(self.args.request_timeout, self.deadline - began), 0.01)
+    def _send(self, method: str, path: str, form: Any, lost: Any) -> Any:
+        """The one way to a server."""
+        limit = max(min(self.args.request_timeout, self.deadline - time.monotonic()), 0.01)
+        self.what, self.status = f"{self.servers[0]}: {method} {path}", 0
+        try:  # of several addresses a dead one must leave time for the next: half the limit
+            with time_limit(limit):
+                answer = self.http.request(
+                    method, f"https://{self.servers[0]}/CSM/web{path}", data=form,
+                    headers={"X-Auth-Token": self.token or None}, allow_redirects=False,
+                    timeout=(limit / 2, limit))
+        except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
+            self.report.log("DEBUG", f"{self.what}: no answer")
+            raise self._failure(error, lost) from None
+        self.status, seconds = answer.status_code, answer.elapsed.total_seconds()
+        self.report.log("DEBUG", f"{self.what}: {self.status}, {seconds:.2f} s")
+        return answer
+
+    def _call(self, method: str, path: str, form: Any = None) -> Any:
+        """A request -> the JSON of its answer. Without a usable one it is not known whether a
+        command was processed."""
         command = method == "POST" and path != TOKENS
         lost = OutcomeUnknown if command else Unreachable
-        data, date, body = None, 0.0, bytearray()
-        try:  # of several addresses a dead one must leave time for the next: half the limit
-            with time_limit(limit), self.http.request(
-                    method, f"https://{self.servers[0]}/CSM/web{path}", data=form, stream=True,
-                    headers={"X-Auth-Token": self.token or None}, allow_redirects=False,
-                    timeout=(limit / 2, limit)) as answer:
-                status = str(answer.status_code)
-                for part in answer.iter_content(1 << 16):
-                    body += part
-                    need(len(body) < 1 << 29, ValueError("an endless reply"))
-        except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
-            raise self._failure(error, lost(f"{what} got no answer")) from None
-        finally:
-            self.report.log("DEBUG", f"{what}: {status}, {time.monotonic() - began:.2f} s")
-        code = answer.status_code
+        answer, data, self.date = self._send(method, path, form, lost), None, 0.0
         with suppress(ValueError, RecursionError):  # int() of 1e6 digits takes minutes
-            data = json.loads(body.decode("utf-8-sig", "replace"), parse_int=lambda x: int(x[:25]))
-        # A text that is all of the answer to a log-in may be the token.
-        message = read_message(data if path != TOKENS or isinstance(data, dict) else None)
-        what += f" answered {status} " + (
-            "empty" if not body else "no JSON" if data is None else self.report.hide(message.text))
-        redirect = 300 <= code < 400
-        need(command or not redirect, WrongServer(f"{what}: a redirect"))
-        # Without JSON some refusals are clear, a 404 is not: CSM may just be starting.
-        clear = data is not None or path == TOKENS or code in (401, 403) or (
-            method == "POST" and code in (400, 405, 409))
-        need(clear and not redirect and 200 <= code < 500 and code not in (408, 429),
-             lost(what))
+            data = json.loads(answer.content.decode("utf-8-sig", "replace"),
+                              parse_int=lambda digits: int(digits[:25]))
         with suppress(*ODD):
-            date = email.utils.parsedate_to_datetime(answer.headers["Date"]).timestamp()
-        return Reply(code, data, message, date, what)
+            self.date = email.utils.parsedate_to_datetime(answer.headers["Date"]).timestamp()
+        # A text that is all of the answer to a log-in may be the token.
+        message = self.message(data if path != TOKENS or isinstance(data, dict) else None)
+        code, severity = answer.status_code, message_id(message)[-1:]
+        self.what += f" answered {code} " + (
+            "empty" if not answer.content else "no JSON" if data is None else message)
+        if command and severity:
+            self.report.message = message
+        need(command or code // 100 != 3, WrongServer(f"{self.what}: a redirect"))
+        need(path != TOKENS or code not in (404, 405), Unreachable(f"{self.what}: no CSM server"))
+        # Without JSON some refusals are clear, a 404 is not: CSM may just be starting.
+        clear = data is not None or path == TOKENS or code in (400, 401, 403, 405, 409)
+        need(clear and code // 100 in (2, 4) and code not in (408, 429), lost(self.what))
+        if code >= 400 or severity not in FINE:
+            again = not command or code in (401, 403)  # not processed: log in, and try again
+            problem = (LoginRefused if path == TOKENS else Denied if again else Refused)(self.what)
+            if isinstance(problem, Refused) and len(self.servers) > 1:
+                self._check_active()  # a standby refuses what the other server does
+            raise problem
+        need(not command or severity == "I", lost(self.what))
+        return data
 
-    def _failure(self, error: Exception, lost: Problem) -> Problem:
+    def _failure(self, error: Any, lost: Any) -> Any:
         """What an error means. What a server sent in place of HTTP may echo a secret: not shown."""
-        text, server = str(error), self.servers[0]
-        cause = getattr(error.args[0] if error.args else None, "reason", None)
-        inner = cause or error
-        reason = re.sub(r"^[A-Z_]+\] | \((_ssl|connect).*", "", str(
-            inner.args[-1] if inner.args else inner).rpartition(": ")[2])
-        while inner.args and isinstance(inner.args[-1], Exception):
-            inner = inner.args[-1]
-        if isinstance(cause, (urllib3.exceptions.NewConnectionError,
-                              urllib3.exceptions.ConnectTimeoutError)):
+        server, shown, pools = self.servers[0], "not read", urllib3.exceptions
+        cause = getattr(error.args[0] if error.args else None, "reason", None) or error
+        match = re.search(r"certificate verify failed(: [^()]*\w)?|Fingerprints did not match|"
+                          "hostname .{,200} doesn't match", str(error))
+        if isinstance(cause, (pools.NewConnectionError, pools.ConnectTimeoutError)):
+            reason = str(cause.args[-1]).rpartition(": ")[2].partition(" (connect")[0]
             return Unreachable(f"{server} cannot be reached: {reason}")
-        if not isinstance(error, requests.exceptions.SSLError) or not re.search(
-                "certificate.verify.failed|doesn't match|fingerprints did not", text, re.I):
-            return type(lost)(f'{lost}: {getattr(inner, "reason", None) or type(inner).__name__}')
-        url, shown = urlsplit("//" + server), "not read"
+        if not match or not isinstance(error, requests.exceptions.SSLError):
+            while cause.args and isinstance(cause.args[-1], Exception):
+                cause = cause.args[-1]
+            reason = getattr(cause, "reason", None) or type(cause).__name__
+            return lost(f"{self.what} got no answer: {reason}")
+        host, _, port = server.rpartition(":")
         with suppress(OSError, ValueError), time_limit(5):
-            pem = ssl.get_server_certificate((str(url.hostname), int(url.port or 0)))
+            pem = ssl.get_server_certificate((host.strip("[]"), int(port)))
             digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest().upper()
             shown = ":".join(re.findall("..", digest))
-        return WrongServer(f"{server} is not trusted and was sent no credential ({reason}). If "
-                           "CSM's administrator confirms the SHA-256 fingerprint of its certificate"
-                           f", {shown}, give it with --fingerprint; or its CA with --ca-file")
+        return WrongServer(f"{server} is not trusted and was sent no credential ({match.group()}). "
+                           "If CSM's administrator confirms the SHA-256 fingerprint of its "
+                           f"certificate, {shown}, give it with --fingerprint; or its CA with "
+                           "--ca-file")
 
     def _log_in(self) -> None:
         """POST /system/v1/tokens -> {"token": text}. How it refuses is not known."""
-        reply = self._call("POST", TOKENS, {"username": self.args.csm_user,
-                                            "password": self.args.csm_user_passwd})
-        token = text_of(reply.data.get("token")) if isinstance(reply.data, dict) else ""
-        need(reply.status not in (404, 405), Unreachable(f"{reply.what}: this is no CSM server"))
-        need(reply.status < 300 and re.match(r"[!-~]+\Z", token), LoginRefused(
-            f"{reply.what}: no token"))
-        self.token, self.checked = token, 0.0
+        self.token = ""
+        data = self._call("POST", TOKENS, {"username": self.args.csm_user,
+                                           "password": self.args.csm_user_passwd})
+        token = text_of(data.get("token")) if isinstance(data, dict) else ""
+        need(re.match(r"[!-~]+\Z", token), LoginRefused(f"{self.what}: no token"))
+        self.token = token
         self.report.secrets.append(token)
         if len(self.servers) > 1 or self.args.check:
-            self.check_active()
-        self.reached, self.checked = True, time.monotonic()
-        self.report.server = self.servers[0]
+            self._check_active()
+        self.reached, self.checked, self.report.server = True, time.monotonic(), self.servers[0]
 
-    def check_active(self) -> None:
+    def _check_active(self) -> None:
         """GET /system/ha. Only a server that says that it is the standby is one."""
-        role, told = None, ""
+        role = "not told"
         with suppress(*ODD, Unreachable):  # a doubt is no reason to take no backup
-            reply = self._call("GET", "/system/ha")
-            role, told = str(reply.data.get("islocalactive")).lower(), reply.what
+            role = str(self._call("GET", "/system/ha").get("islocalactive")).lower()
         if self.args.check:
-            self.report.log("INFO", f"HA: {told or 'not told'}")
+            self.report.log("INFO", f"HA: is this server active: {role}; {self.what}")
         need(role != "false", Denied(
             f"{self.servers[0]} is the standby server, which runs no commands"))
 
-    def _try(self, method: str, path: str, parse: Any, form: Any) -> Any:
-        """One attempt. 401, and perhaps 403, mean: not processed, log in again."""
-        for _ in range(2):
-            if not self.token or (  # of a pair, the active one may change unnoticed
-                    len(self.servers) > 1 and time.monotonic() > self.checked + RECHECK):
-                self._log_in()
-            reply = self._call(method, path, form)
-            if reply.status not in (401, 403):
-                break
-            self.token = ""
-        self.report.tell(reply.message if method == "POST" else UNSEEN)
-        if reply.status >= 400 or reply.message.severity not in FINE:
-            if method == "POST" and len(self.servers) > 1:
-                self.check_active()
-            raise (Denied if method == "GET" else Refused)(reply.what)
-        need(method == "GET" or reply.message.severity == "I", OutcomeUnknown(reply.what))
+    def _try(self, method: str, path: str, parse: Callable[[Any], Any], form: Any) -> Any:
+        if not self.token or (  # of a pair, the active server may change unnoticed
+                len(self.servers) > 1 and time.monotonic() > self.checked + RECHECK):
+            self._log_in()
+        data = self._call(method, path, form)
         try:
-            return parse(reply) if parse else reply.message
+            return parse(data)
         except ODD as odd:
-            raise Unreachable(f"{reply.what}: odd reply: {odd}") from None
+            raise Unreachable(f"{self.what}: odd reply: {odd}") from None
 
-    def ask(self, path: str, parse: Any, form: Any = None, once: bool = False) -> Any:
-        """-> what `parse` makes of it; without `parse`, a command -> CSM's message. Tries until the
-        deadline, on each server in turn; before the trigger, what hardly passes is believed when
-        all said so twice, and servers that never let us in are given up."""
-        faults: List[Problem] = []
+    def ask(self, method: str, paths: List[str], parse: Callable[[Any], Any], form: Any = None
+            ) -> Any:
+        """-> what `parse` makes of the answer. Tries servers and paths in turn, until the deadline;
+        before the trigger, and for it, gives up where all said twice what is firm, or where no
+        server ever let us in."""
         began, pause, enough = time.monotonic(), 0.25, 2 * len(self.servers)
+        faults: List[Unreachable] = []
         while True:
             try:
-                return self._try("GET" if parse else "POST", path, parse, form)
+                return self._try(method, paths[0], parse, form)
             except Unreachable as fault:
-                if once:
-                    raise
-                faults = (faults + [fault])[-enough:]
-            now, self.token = time.monotonic(), ""  # HTML may be a log-in page
-            hopeless = False
-            if self.report.started == "no" and len(faults) == enough:
-                passing = {Unreachable, LoginRefused} if self.reached else {Unreachable}
-                hopeless = passing.isdisjoint(map(type, faults)) or (
-                    not self.reached and now > began + FIRST_CONTACT)
-            if hopeless or now + 0.5 > self.deadline:
-                worst = max(faults, key=lambda each: each.code)
+                faults, now = (faults + [fault])[-enough:], time.monotonic()
+            if enough > 2 or self.status not in (404, 405):
+                self.token = ""  # another server may be active; HTML may be a log-in page
+            firm = all(each.firm for each in faults) and not (
+                self.reached and faults[-1].code == ExitCode.LOGIN)
+            hopeless = len(faults) == enough and (
+                firm or not self.reached and now > began + FIRST_CONTACT)
+            if now + 0.5 > self.deadline or hopeless and (
+                    method == "POST" or self.report.started == "no"):
+                worst = max(faults, key=lambda each: (each.code == ExitCode.LOGIN, each.code))
                 raise type(worst)("; ".join(dict.fromkeys(map(str, faults))))
             self.report.log("WARNING", f"{faults[-1]}; trying again")
-            self.servers.append(self.servers.pop(0))
+            for each in (self.servers, paths):
+                each.append(each.pop(0))
             pause = min(2 * pause, LONGEST_PAUSE)
             time.sleep(min(pause, (self.deadline - now) / 2))
 
-    def session(self, name: str, before: Optional[Session] = None, since: float = 0,
-                once: bool = False) -> Any:
-        found = self.ask(session_path(name), lambda reply: read_session(
-            reply, name, before, since), once=once)
-        hide, new = self.report.hide, found.new
-        return found._replace(status=hide(found.status), state=hide(found.state), new=new and (
-            new._replace(time=hide(new.time), copy_sets=hide(new.copy_sets))))
+    def text(self, value: Any) -> str:
+        """A text of CSM's without the secrets that it may echo, and not too long."""
+        text = printable(text_of(value).strip())
+        head, text = message_id(text), text[len(message_id(text)):]
+        for secret in map(printable, self.report.secrets):
+            for spelt in (secret, quote(secret, safe=""), quote_plus(secret)):
+                text = text.replace(spelt, "***")
+        return head + text[:400]
+
+    def message(self, data: Any) -> str:
+        """A reply to a command, an entry of a task's `messages`, or its `lastmessage`."""
+        found = data if isinstance(data, dict) else {"resultText": data}
+        text = text_of(found.get("msgTranslated") or found.get("resultText")).strip()
+        name = text_of(found.get("msg")).strip()
+        return self.text(text if text.startswith(name) else f"{name} {text}")
+
+    def task(self, data: Any) -> Task:
+        """sessions: of the steps Backup, else all; messages: the last ones; from 6.3.2 on one."""
+        messages = [data["lastmessage"]] if data.get("lastmessage") else data.get("messages") or []
+        sessions = [text_of(each.get("sessionName")) for each in rows(data.get("actions"))
+                    if text_of(each.get("command")).strip().lower() == "backup"]
+        if not data.get("actions"):
+            sessions = [text_of(each) for each in data.get("affectedSession") or []]
+        flags = {"pendingApproval": "approval", "running": "running", "enabled": "enabled"}
+        states = [word for flag, word in flags.items() if truth(data.get(flag))] + ["disabled"]
+        task_id = number(data["id"])
+        need(0 < task_id == int(task_id), ValueError("a task without an id"))
+        return Task(int(task_id), data["name"] + "", states[0], number(data.get("lastRan")),
+                    sessions, [""] + [self.message(each) for each in messages[-50:]])
+
+    def backup(self, data: Dict[str, Any]) -> Optional[Backup]:
+        """An entry of BackupResults, None for what is none. Its id is its time in seconds."""
+        name, seconds = text_of(data.get("backupID")), number(data.get("backupID"))
+        seconds = seconds if seconds > 1e9 else number(data.get("timestamp"))
+        return Backup(name or f"{seconds:.0f}", self.text(data.get("backupTime"))
+                      or show_time(seconds), truth(data.get("valid")),
+                      self.text(data.get("numCopySets")) or "?", seconds) if seconds > 0 else None
+
+    def session(self, name: str, others: Optional[List[str]] = None) -> Any:
+        """`others`, before the trigger: tasks. The list tells whether a session is not there."""
+        paths = [session_path(name)] + [SESSIONS + "short"] * (others is not None)
+        paths = paths[::-1] if others else paths
+        def read(data: Any) -> Any:
+            if paths[0] == SESSIONS + "short":
+                names = [each["name"] for each in named(data)]
+                what = "task and no session" if others else "session"
+                need(name in names, NotFound(f'{self.servers[0]} shows no {what} "{name}"; '
+                                             + closest(name, names + (others or []))))
+                return self.session(name)
+            need(data["name"] == name, ValueError("not the session that was asked for"))
+            found = [self.backup(each) for sequence in rows(data.get("backupInfo"))
+                     for key in sequence if key.lower() == "backupresults"
+                     for each in rows(sequence[key])]
+            backups, status = [each for each in found if each], text_of(data.get("status"))
+            date = min(self.date or time.time(), time.time())  # in doubt the earlier one
+            return Session(
+                name, self.text(status), self.text(data.get("state")), best(backups),
+                text_of(data.get("rulesname")),
+                status.lower() == "severe" or truth(data.get("haserror")),
+                self.date, backups, bool(found) and all(found), max([date - SKEW] + [
+                    each.seconds for each in backups if each.seconds <= date + SKEW]))
+        return self.ask("GET", paths, read)
+
+    def look_at(self, wanted: Task, paths: List[str]) -> Any:
+        """The same task as CSM shows it now. Older servers have only the list."""
+        def read(data: Any) -> Task:
+            found = named(data) if isinstance(data, list) else [data]
+            task = {task.id: task for task in map(self.task, [
+                each for each in found if each["name"] == wanted.name])}[wanted.id]
+            need(task.messages[1:] or not wanted.messages[1:], ValueError("its message is missing"))
+            return task
+        return self.ask("GET", paths, read)
 
 def session_path(name: str) -> str:
     return SESSIONS + quote(name, safe="", errors="replace")
 
 def closest(name: str, names: List[str]) -> str:
     import difflib  # only a mistake needs it
-    lower = {each.lower(): each for each in names}
-    near = [lower[each] for each in difflib.get_close_matches(name.lower(), lower, 3, 0.4)]
-    return 'the closest: "' + '", "'.join(near) + '"' if near else "no name is like it"
+    lower = {each.lower(): f'"{each}"' for each in names}
+    near = difflib.get_close_matches(name.lower(), lower, 3, 0.4)
+    return "the closest: " + (", ".join(lower[each] for each in near) or "none")
 
-def find_session(csm: Csm, name: str, others: List[str]) -> Any:
-    """How a server says that a session is not there is not known: where it does not simply show
-    it, the list tells. `others`: the tasks among which the name was looked for in vain."""
-    if not others:
-        with suppress(Unreachable):
-            return csm.session(name, once=True)
-    names = csm.ask(SESSIONS + "short", lambda reply: [each["name"] for each in entries(reply)])
-    what = "task and no session" if others else "session"
-    need(name in names, NotFound(
-        f'{csm.servers[0]} shows no {what} "{name}"; {closest(name, names + others)}'))
-    return csm.session(name)
-
-def find(csm: Csm, task_name: str, session_name: str) -> State:
+def find(csm: Csm, task_name: str, session_name: str) -> Tuple[Optional[Task], List[Session]]:
     """The target, and what CSM shows of it before the trigger. Raises NotFound, Refused."""
-    def read(reply: Reply) -> Any:
-        found = entries(reply)
-        return ([each["name"] for each in found],
-                [read_task(each) for each in found if each["name"] == task_name])
-    names, tasks = csm.ask(TASKS, read) if task_name else ([], [])
+    names, tasks = csm.ask("GET", [TASKS], lambda data: (
+        [each["name"] for each in named(data)],
+        [csm.task(each) for each in named(data) if each["name"] == task_name])
+    ) if task_name else ([], [])
     title, ids = f'task "{task_name}" on {csm.servers[0]}', [each.id for each in tasks]
     need(len(ids) < 2, NotFound(f"{title} is there {len(ids)} times, with the ids {ids}"))
     need(tasks or not task_name or not session_name, NotFound(
         f"{title} is not there; {closest(task_name, names)}"))
     wanted = tasks[0].sessions if tasks and not session_name else [session_name or task_name]
-    sessions = [find_session(csm, each, [] if tasks else names) for each in dict.fromkeys(wanted)]
+    found = [csm.session(each, [] if tasks else names) for each in dict.fromkeys(wanted)]
     # A list of backups that was empty, or odd, may be whole the next time.
-    sessions = [each if each.whole else csm.session(each.name) for each in sessions]
-    backed_up = [each for each in sessions if SAFEGUARDED in (each.kind or SAFEGUARDED).lower()]
-    kinds = [f'session "{each.name}" is of the type {csm.report.hide(each.kind)}'
-             for each in sessions]
+    found = [each if each.whole else csm.session(each.name) for each in found]
+    backed_up = [each for each in found if SAFEGUARDED in (each.kind or SAFEGUARDED).lower()]
+    kinds = [f'session "{each.name}" is of the type {csm.text(each.kind)}' for each in found]
     need(backed_up, NotFound("nothing would be backed up: " + (
         ", ".join(kinds) or f"{title} has no step Backup")))
     need(not tasks or tasks[0].state != "approval", Refused(f"{title} waits for approval"))
-    return State(tasks, backed_up, False)
+    return tasks[0] if tasks else None, backed_up
 
-def look_at_task(csm: Csm, wanted: Task) -> Any:
-    def pick(found: List[Any]) -> Task:
-        task = {task.id: task for task in map(read_task, found)}[wanted.id]
-        need(task.messages[1:] or not wanted.messages[1:], ValueError("its message is missing"))
-        return task
-    if csm.single_task:
+class Run:
+    """One run, from the trigger to the verdict."""
+    def __init__(self, csm: Csm, report: "Report", old: Optional[Task], noted: List[Session]):
+        self.csm, self.report, self.old, self.noted = csm, report, old, noted  # as they were before
+        self.paths = [f"{TASKS}/{old.id}", TASKS] if old else []  # the first one works
+        self.joined = bool(old and old.state == "running")  # somebody else started it
+        self.reply = "" if self.joined else None  # type: Optional[str]  # None: does it run?
+        self.refusal: Optional[Problem] = None    # of the first trigger
+        self.triggers, self.waited, self.over_at = 0, 0.0, 0.0  # over_at: 0 while it runs
+        self.begun = self.moved = False  # it has; its last message is not the one noted before
+        self.errors: List[str] = []
+
+    def trigger(self) -> None:
+        """Send it. Where it got no answer, or is refused, CSM's state tells whether a run is there,
+        and self.reply stays None until then."""
+        path, form = session_path(self.noted[0].name), {"cmd": "Backup"}  # type: str, Any
+        if self.old:
+            path, form = f"{TASKS}/{self.old.id}", None
+        self.triggers += 1
+        before, self.report.started = self.report.started, "perhaps"
         try:
-            return csm.ask(f"{TASKS}/{wanted.id}", lambda reply: pick([reply.data]), once=True)
-        except Unreachable:
-            csm.single_task = False  # older servers have the list alone
-    return csm.ask(TASKS, lambda reply: pick([
-        each for each in entries(reply) if each["name"] == wanted.name]))
+            self.reply = self.csm.ask("POST", [path], self.csm.message, form)
+            self.report.started = "yes"
+            self.report.log("INFO", f"started: {self.reply}")
+        except OutcomeUnknown as error:
+            self.csm.token = ""  # of a pair, another may be active now
+            self.report.log("WARNING", f"{error}; looking whether it arrived")
+        except (Unreachable, Refused) as error:  # this one was not processed
+            self.report.started = before
+            need(self.triggers > 1 or isinstance(error, Refused), error)
+            self.refusal = error if self.triggers == 1 else None
+            self.report.log("WARNING", f"{error}; looking whether there is a run all the same")
 
-def look(csm: Csm, noted: State) -> State:
-    """The same task and sessions as CSM shows them now, and whether a run has begun since."""
-    tasks, begun, since = [look_at_task(csm, each) for each in noted.tasks], False, float("inf")
-    if tasks:
-        old, task = noted.tasks[0], tasks[0]
-        begun = task.state == "running" or task.last_ran > old.last_ran
-        if old.state == "running" and task.state != "running" and (old.last_ran or task.last_ran):
-            # Joined: only at its end a run's start is told for sure, and perhaps not even then.
-            since = max(old.last_ran, task.last_ran, noted.sessions[0].date - LONGEST_RUN) // 1
-    sessions = [csm.session(each.name, each, since) for each in noted.sessions]
-    return State(tasks, sessions, begun if tasks else any(each.new for each in sessions))
+    def look(self) -> bool:
+        """Have CSM's state told to the report -> has a run begun since it was noted?"""
+        since, old, begun = float("inf"), self.old, False
+        if old:
+            task = self.csm.look_at(old, self.paths)
+            self.report.tasks = [task]
+            begun = task.state == "running" or task.last_ran > old.last_ran
+            if self.joined and task.state != "running" and (old.last_ran or task.last_ran):
+                # Only at its end a run's start is told for sure, and perhaps not even then.
+                since = max(old.last_ran, task.last_ran, self.noted[0].date - LONGEST_RUN) // 1
+        now = [self.csm.session(each.name) for each in self.noted]
+        self.report.sessions = [each._replace(backup=newest(each, before, since))
+                                for each, before in zip(now, self.noted)]
+        return begun if old else any(each.backup for each in self.report.sessions)
 
-def trigger(csm: Csm, noted: State, report: "Report") -> State:
-    """Send it -> what later looks are compared with. report.reply stays None where CSM's state
-    must tell whether it arrived."""
-    before, report.started = report.started, "perhaps"
-    path = f"{TASKS}/{noted.tasks[0].id}" if noted.tasks else session_path(noted.sessions[0].name)
-    try:
-        report.reply = csm.ask(path, None, None if noted.tasks else {"cmd": "Backup"})
-        report.started = "yes"
-        report.log("INFO", f"started: {report.message.text}")
-    except OutcomeUnknown as error:
-        csm.token = ""  # of a pair, another may be active now
-        report.log("WARNING", f"{error}; looking whether it arrived")
-    except (Unreachable, Refused) as error:  # this one was not processed
-        report.started = before
-        for pause in (0, 1, 2) if isinstance(error, Refused) else ():
-            time.sleep(pause)
-            now = look(csm, noted)
-            if now.begun:  # somebody else was faster: join that run, as one that ran before
-                report.reply, report.started, report.now = UNSEEN, "yes", now
-                need(noted.tasks or before != "no", BackupFailed(
-                    f"{error}; and yet there is a new backup"))
-                tasks = [each._replace(state="running") for each in noted.tasks]
-                return noted._replace(tasks=tasks)
-        if before == "no":
-            raise
-        report.log("WARNING", f"{error}; still looking for the first one")
-    return noted
+    def follow(self) -> None:
+        """Look until the backup is proven. A trigger that got no answer goes out once more, and
+        only after a look that found no trace of it when one request timeout had passed."""
+        args, report = self.csm.args, self.report
+        if self.joined:
+            report.started = "yes"
+        else:
+            self.trigger()
+        began = time.monotonic()
+        while not args.no_wait or self.reply is None:
+            left = self.csm.deadline - time.monotonic() - 0.5
+            need(left > 0, self.refusal or OutcomeUnknown("the deadline has passed"))
+            time.sleep(min(max(1.0, 0.05 * self.waited), LONGEST_PAUSE, left))
+            self.waited = time.monotonic() - began
+            begun = self.look()
+            if self.reply is None and begun:
+                self.reply, report.started, self.joined = "", "yes", bool(self.refusal)
+                need(self.old or not self.refusal, BackupFailed(
+                    f"{self.refusal}; and yet there is a new backup"))
+                self.refusal = None
+            elif self.refusal:
+                need(self.waited < HIDDEN, self.refusal)
+            elif self.reply is None and self.triggers < 2 and self.waited >= args.request_timeout:
+                self.trigger()
+                continue  # what was seen before it says nothing of it
+            if self.reply is not None and self.proven(begun):
+                return
 
-class Watch:
-    """What the looks have told of the run."""
-    def __init__(self) -> None:
-        self.joined = self.begun = False  # somebody else started it; it has begun
-        self.moved = False                # its last message is not the one noted before
-        self.waited = self.over_at = 0.0  # over_at: since when it has been over, 0 while it runs
-        self.errors: List[Message] = []
+    def ended(self, begun: bool) -> bool:
+        """The task's flag, lastRan and message may change in any order."""
+        if not self.old:
+            return message_id(self.reply or "") == COMPLETED
+        task, known, sessions = self.report.tasks[0], self.old.messages, self.report.sessions
+        self.moved = self.moved or task.messages[-1] != known[-1]
+        self.begun = self.begun or begun or self.moved or self.joined or bool(
+            self.reply and any(each.backup for each in sessions))
+        self.errors += [each for each in task.messages
+                        if each not in known and message_id(each)[-1:] not in FINE]
+        over = self.begun and task.state not in ("running", "approval")
+        if message_id(task.messages[-1]) and (self.moved or over):
+            self.report.message = task.messages[-1]
+        return over
 
-    def note(self, noted: State, now: State, report: "Report") -> Message:
-        """-> the run's last message. The flag, lastRan and the message may change in any order."""
-        last = report.reply or UNSEEN
-        over = last.id == COMPLETED
-        if now.tasks:
-            old, task = noted.tasks[0], now.tasks[0]
-            last, self.joined = task.messages[-1], old.state == "running"
-            self.moved = self.moved or last != old.messages[-1]
-            self.begun = self.begun or now.begun or self.moved or self.joined or bool(
-                report.reply and any(each.new for each in now.sessions))
-            over = self.begun and task.state not in ("running", "approval")
-            self.errors += [each for each in task.messages if each.severity not in FINE and (
-                each not in old.messages or self.joined and each.when >= task.last_ran > 0)]
-            report.tell(last if self.moved or over else UNSEEN)
-        self.over_at = (self.over_at or self.waited) if over else 0.0
-        return last
-
-    def proven(self, noted: State, now: State, last: Message, report: "Report") -> bool:
+    def proven(self, begun: bool) -> bool:
         """Is the backup proven? Raises BackupFailed, OutcomeUnknown."""
-        age = self.waited - self.over_at if self.over_at else -1.0
-        for before, session in zip(noted.sessions, now.sessions):
-            need(before.failed or not session.failed or not report.reply, BackupFailed(
-                f'session "{session.name}" turned Severe or haserror'))
-        backed_up = all(each.new and each.new.valid for each in now.sessions)
+        over, report = self.ended(begun), self.report
+        report.show(self.waited)
+        self.over_at = (self.over_at or self.waited) if over else 0.0
+        age = self.waited - self.over_at if over else -1.0
+        for before, now in zip(self.noted, report.sessions):
+            need(before.failed or not now.failed, BackupFailed(
+                f'session "{now.name}" turned Severe or haserror'))
+        backed_up = all(each.backup and each.backup.valid for each in report.sessions)
         need(backed_up or age < GRACE, BackupFailed("the run ended without a new valid backup"))
-        if not now.tasks:
+        if not self.old:
             return backed_up
-        wait, own = GRACE, self.moved and not self.joined  # the message may be a step's, or old
-        if last.id == FINISHED:
+        last, own, wait = report.tasks[0].messages[-1], self.moved and not self.joined, GRACE
+        severity = message_id(last)[-1:]
+        if message_id(last) == FINISHED:  # else it may be a step's, or an old one
             wait = 0.0 if own else SETTLE
-        elif own and last.severity != "I":
+        elif own and severity != "I":
             wait = SETTLE
-        if age >= 0 and self.errors or age >= wait and last.severity not in ("", "I"):
-            report.tell((self.errors + [last])[0])
+        if age >= 0 and self.errors or age >= wait and severity not in ("", "I"):
+            report.message = (self.errors + [last])[0]
             raise BackupFailed("the run ended with an error")
-        need(last.severity or age < GRACE, OutcomeUnknown("how it ended is not told"))
-        return backed_up and age >= wait and last.severity == "I"
+        need(severity or age < GRACE, OutcomeUnknown("how it ended is not told"))
+        return backed_up and age >= wait and severity == "I"
 
-def follow(csm: Csm, noted: State, report: "Report") -> None:
-    """Look until the backup is proven. A trigger that got no answer goes out once more, and only
-    after a look that found no trace of it when one request timeout had passed."""
-    watch, again, began = Watch(), False, time.monotonic()
-    while not (csm.args.no_wait and report.reply):
-        left = csm.deadline - time.monotonic() - 0.5
-        need(left > 0, OutcomeUnknown("the deadline has passed"))
-        time.sleep(min(max(1.0, 0.05 * watch.waited), LONGEST_PAUSE, left))
-        watch.waited = time.monotonic() - began
-        now = look(csm, noted)
-        if now.begun and not report.reply:
-            report.reply, report.started = UNSEEN, "yes"
-        elif not report.reply and not again and watch.waited >= csm.args.request_timeout:
-            again = True
-            noted = trigger(csm, noted, report)
-            continue  # what was seen before it says nothing of it
-        last = watch.note(noted, now, report)
-        report.saw(now, watch.waited)
-        if watch.proven(noted, now, last, report):
-            return
-
-def tables(now: State) -> List[str]:
-    """Lines of at most 80 columns with names of 60, none of them cut: they are to be copied."""
-    lines = []
-    for task in now.tasks:
-        lines += [f"task {task.name}", f"    {task.state}, last run {show_time(task.last_ran)}"]
-        lines += [f"    backs up {name}" for name in task.sessions]
-    for each in now.sessions:
-        backup, valid = "none", ""
-        if each.new:
-            backup = f"{each.new.id} of {show_time(each.new.seconds)}"
-            valid = "" if each.new.valid else ", NOT VALID"
-        lines += [f"session {each.name}",
-                  f"    {each.status}, {each.state}, newest backup {backup}{valid}"]
-    return lines
+def show_backup(backup: Optional[Backup], none: str) -> str:
+    return (f"backup {backup.id} of {backup.time}, copy sets {backup.copy_sets}, "
+            f'{"valid" if backup.valid else "NOT VALID"}') if backup else none
 
 class Report:
     """What is known of the run, and the two streams."""
     def __init__(self, event: List[str]) -> None:
         self.args = argparse.Namespace(quiet=False, verbose=False, json=False, leef=None)
         self.began, self.said, self.shown = time.monotonic(), 0.0, ""
-        self.title, self.server = "", ""      # of what was found; HOST:PORT
-        self.rule_id, self.rule_name, *self.event = [printable(utf8(each)) for each in [
-            os.environ.get("RULE_ID", ""), os.environ.get("RULE_NAME", "")] + event]
+        self.title = self.server = self.message = ""  # what was found; HOST:PORT; CSM's last one
+        self.rule_id, self.rule_name, *self.event = [printable(each) for each in [
+            environment("RULE_ID"), environment("RULE_NAME")] + event]
         self.secrets: List[str] = []          # password and tokens
-        self.reply: Optional[Message] = None  # CSM's, to the trigger; None where it went lost
-        self.started, self.message, self.now = "no", UNSEEN, State([], [], False)
-
-    def hide(self, text: str) -> str:
-        """A text of CSM's without the secrets that it may echo, and not too long."""
-        text = printable(text)
-        for secret in map(printable, self.secrets):
-            for spelt in (secret, quote(secret, safe=""), quote_plus(secret)):
-                text = text.replace(spelt, "***")
-        return text[:400]
+        self.started, self.tasks, self.sessions = "no", [], []  # type: str, List[Any], List[Any]
 
     def write(self, name: str, *lines: str, end: str = "\n") -> None:
         """The one place that prints. What cannot be written stops nothing."""
@@ -563,118 +538,101 @@ class Report:
         terminal = sys.stderr is not None and sys.stderr.isatty()
         if self.args.quiet or level == "DEBUG" and not self.args.verbose:
             return
-        if terminal:
-            self.write("stderr", end="\r\x1b[K")
+        self.write("stderr", end="\r\x1b[K" if terminal else "")
         if level != "LIVE":
             self.write("stderr", f"{show_time(time.time())} {level} {text}")
         elif terminal:
             self.write("stderr", text[:79], end="")
 
-    def tell(self, message: Message) -> None:
-        if message.id:
-            self.message = message._replace(text=self.hide(message.text))
-
-    def saw(self, now: State, waited: float = 0) -> None:
-        """Note the state; show it at each change and each minute, on a terminal at each look."""
-        self.now = now
+    def show(self, waited: float) -> None:
+        """The state, at each change and each minute, on a terminal at each look."""
         text = self.state()
-        if waited and (text != self.shown or waited >= self.said + 60):
+        if text != self.shown or waited >= self.said + 60:
             self.shown, self.said = text, waited
             self.log("INFO", text)
         self.log("LIVE", f"{waited:.0f} s: {text}")
 
     def state(self) -> str:
-        """The task where it runs or waits, the sessions, and CSM's last message."""
-        told = [f"task {each.state}" for each in self.now.tasks
-                if each.state in ("running", "approval")]
-        for each in self.now.sessions:
-            backup = "no new backup"
-            if each.new:
-                backup = (f"backup {each.new.id} of {each.new.time}, copy sets "
-                          f'{each.new.copy_sets}, {"valid" if each.new.valid else "NOT VALID"}')
-            told.append(f'session "{each.name}" ({each.status}): {backup}')
-        return "; ".join(told + ([self.message.text] if self.message.text else []))
+        told = [f"task {each.state}" for each in self.tasks if "abled" not in each.state]
+        told += [f'session "{each.name}" ({each.status}): '
+                 + show_backup(each.backup, "no new backup") for each in self.sessions]
+        return "; ".join(told + [self.message] * bool(self.message))
 
-    def result(self, outcome: str, code: ExitCode, text: str) -> Dict[str, Any]:
-        """The object of --json, as the README has it."""
-        return {
-            "version": VERSION, "exit_code": int(code), "outcome": outcome,
-            "message": printable(text), "server": self.server, "started": self.started,
-            "tasks": [{"id": each.id, "name": each.name, "state": each.state, "last_ran":
-                       each.last_ran, "sessions": each.sessions} for each in self.now.tasks],
-            "sessions": [{"name": each.name, "status": each.status, "state": each.state, "backup":
-                          each.new and each.new._asdict()} for each in self.now.sessions],
-            "csm_message": {"id": self.message.id, "text": self.message.text},
-            "seconds": round(time.monotonic() - self.began, 1), "event": self.event,
-            "rule_id": self.rule_id, "rule_name": self.rule_name}
+    def table(self) -> List[str]:
+        """Lines of at most 80 columns with names of 60, none of them cut: they are to be copied."""
+        lines = []
+        for task in self.tasks:
+            lines += [f"task {task.name}", f"    {task.state}, last run {show_time(task.last_ran)}"]
+            lines += [f"    backs up {name}" for name in task.sessions]
+        for each in self.sessions:
+            lines += [f"session {each.name}", f"    {each.status}, {each.state}, newest backup:",
+                      "    " + show_backup(each.backup, "none")]
+        return lines
 
-    def conclude(self, outcome: str, code: ExitCode, text: str) -> int:
-        """Print the result, and send it where --leef says."""
+    def conclude(self, outcome: str, code: ExitCode, text: str, hint: str) -> int:
         if code:
-            outcome = code.name.lower().replace("_", "-")
-            told = [f"{self.title}: {text}" if self.title else text,
-                    self.state() if self.started != "no" else "",
-                    BEGUN[self.started] if code != ExitCode.FAILED else "",
-                    NEXT.get(code, "look in CSM before another run")]
-            text = "; ".join(each for each in told if each)
+            outcome, state = code.name.lower().replace("_", "-"), self.state()
+            parts = [self.title, text, state if self.started != "no" else "",
+                     BEGUN[self.started] if code != ExitCode.FAILED else "", hint]
+            text = "; ".join(each for each in parts if each)
+        told = {  # as the README has it
+            "version": VERSION, "exit_code": int(code), "outcome": outcome, "server": self.server,
+            "message": printable(text), "started": self.started, "event": self.event,
+            "tasks": [dict(zip(Task._fields[:5], each)) for each in self.tasks],
+            "sessions": [dict(zip(Session._fields[:3], each), backup=each.backup
+                              and each.backup._asdict()) for each in self.sessions],
+            "csm_message": {"id": message_id(self.message), "text": self.message},
+            "seconds": round(time.monotonic() - self.began, 1),
+            "rule_id": self.rule_id, "rule_name": self.rule_name}
         if self.args.leef and code != ExitCode.USAGE:
-            send_udp(self, leef(self, outcome, code))
+            self.send(leef(told))
         self.log("LIVE", "")
         event = " ".join(self.event)[:200]
         line = f"{outcome}: {text}" + (f" (event: {event})" if event else "")
         if self.args.json and code != ExitCode.USAGE:
-            self.write("stdout", json.dumps(self.result(outcome, code, text)))
+            self.write("stdout", json.dumps(told))
         elif not code and not self.args.quiet:
-            table = tables(self.now) if outcome in ("listed", "checked") else []
-            self.write("stdout", *table, line)
+            self.write("stdout", *(self.table() if outcome in ("listed", "checked") else []), line)
         if code:
             self.write("stderr", "run-cr-wflow-ds8k: " + line)
         return int(code)
 
-def printable(text: str) -> str:
-    """Without control characters: nothing in it acts on a terminal or splits a log line."""
-    return "".join(each for each in text if each.isprintable())
+    def send(self, packet: bytes) -> None:
+        """In a thread, since a name may take long to be resolved: 2 s at the most."""
+        sent: List[bool] = []
+        host, _, port = self.args.leef.rpartition(":")
+        def send() -> None:
+            with suppress(OSError, ValueError):
+                found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_DGRAM)[0]
+                with socket.socket(*found[:2]) as sender:
+                    sent.append(sender.sendto(packet, found[4]) > 0)
+        with suppress(RuntimeError):  # no more threads can be had
+            thread = threading.Thread(target=send, daemon=True)
+            thread.start()
+            thread.join(2)
+        if not sent:
+            self.log("WARNING", f"no LEEF event was sent to {host}")
 
-def utf8(text: str) -> str:
-    """An argument or a variable: what the locale could not read is UTF-8."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-def leef(report: Report, outcome: str, code: ExitCode) -> bytes:
+def leef(told: Dict[str, Any]) -> bytes:
     """A LEEF 2.0 event in a syslog packet. LEEF has no escapes: its separators are replaced."""
-    now, host = report.now, re.sub(r"[^\w.-]", "", socket.gethostname()) or "localhost"
-    packet = (f'<{131 if code else 133}>{time.strftime("%b %e %H:%M:%S")} {host} LEEF:2.0|'
-              f'run-cr-wflow-ds8k|run-cr-wflow-ds8k|{VERSION}|{outcome}|^|')
-    for key, value in (  # what there is no room for is cut: hence this order
-            ("devTime", [f"{time.time() * 1000:.0f}"]), ("sev", ["9" if code else "3"]),
-            ("cat", [outcome]), ("exitCode", [f"{code:d}"]), ("started", [report.started]),
-            ("msgId", [report.message.id]), ("server", [report.server]),
-            ("backups", [each.new.id for each in now.sessions if each.new]),
-            ("task", [each.name for each in now.tasks]), ("ruleId", [report.rule_id]),
-            ("sessions", [each.name for each in now.sessions]),
-            ("msg", [report.message.text]), ("ruleName", [report.rule_name]),
-            ("event", [" ".join(report.event)])):
+    host, sessions = re.sub("[^A-Za-z0-9_.-]", "", socket.gethostname()), told["sessions"]
+    packet = (f'<{131 if told["exit_code"] else 133}>{time.strftime("%b %e %H:%M:%S")} '
+              f'{host or "localhost"} LEEF:2.0|run-cr-wflow-ds8k|run-cr-wflow-ds8k|{VERSION}|'
+              f'{told["outcome"]}|^|')
+    for key, values in (  # what there is no room for is cut: hence this order
+            ("devTime", [int(time.time() * 1000)]), ("sev", [9 if told["exit_code"] else 3]),
+            ("cat", [told["outcome"]]), ("exitCode", [told["exit_code"]]),
+            ("started", [told["started"]]), ("msgId", [told["csm_message"]["id"]]),
+            ("server", [told["server"]]),
+            ("backups", [each["backup"]["id"] for each in sessions if each["backup"]]),
+            ("task", [each["name"] for each in told["tasks"]]), ("ruleId", [told["rule_id"]]),
+            ("sessions", [each["name"] for each in sessions]),
+            ("msg", [told["csm_message"]["text"]]), ("ruleName", [told["rule_name"]]),
+            ("event", [" ".join(told["event"])])):
         room = max(0, 1022 - len(packet.encode()) - len(key))  # of 1,024 bytes: RFC 3164
-        text = re.sub(r"[|^]", "_", printable(",".join(value))).encode("utf-8", "replace")[:room]
-        packet += f'{key}={text.decode("utf-8", "ignore")}^' if room else ""
+        text = re.sub("[|^]", "_", printable(",".join(map(str, values)))).encode("utf-8", "replace")
+        packet += f'{key}={text[:room].decode("utf-8", "ignore")}^' if room else ""
     return packet[:-1].encode()
-
-def send_udp(report: Report, packet: bytes) -> None:
-    """In a thread, since a name may take long to be resolved: 2 s at the most."""
-    where, errors = urlsplit("//" + report.args.leef), ["no thread or name service to be had"]
-    def send() -> None:
-        try:
-            found = socket.getaddrinfo(where.hostname, where.port, type=socket.SOCK_DGRAM)[0]
-            with socket.socket(*found[:2]) as sender:
-                sender.sendto(packet, found[4])
-            errors.clear()
-        except (OSError, ValueError) as error:
-            errors[0] = str(error)
-    thread = threading.Thread(target=send, daemon=True)
-    with suppress(RuntimeError):  # no more threads can be had
-        thread.start()
-        thread.join(2)
-    for error in errors:
-        report.log("WARNING", f"no LEEF event was sent to {report.args.leef}: {error}")
 
 class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:  # quotes no value: it may be the password
@@ -690,20 +648,20 @@ def build_parser() -> Parser:
     add("-P", "--csm_port", default="9559", help="where -s has none: %(default)s")
     add("-u", "--csm_user", help="else CSM_USER in the environment, else a prompt")
     secret("-p", "--csm_user_passwd", help="else CSM_USER_PASSWD, else a prompt")
-    secret("--password-file", metavar="FILE", type=path, help="its one line; -: standard input")
+    secret("--password-file", metavar="FILE", help="its one line; -: standard input")
     add("--base64", action="store_true", help="-u and -p hold Base64")
-    add("-t", "--csm_task", help="task to run; where no task has this name, the session")
+    add("-t", "--csm_task", help="task to run; where none has this name, the session")
     add("-S", "--csm_session", help="session to back up; with -t: where the backup must appear")
-    trust("--ca-file", metavar="PEM", type=path, help="trust this CA")
+    trust("--ca-file", metavar="PEM", help="trust this CA")
     trust("--fingerprint", metavar="SHA256", help="trust this certificate")
     trust("--insecure", action="store_true", help="trust anything")
     mode("--check", action="store_true", help="do everything but the trigger")
     mode("--list", action="store_true", help="show tasks and Safeguarded Copy sessions")
     mode("--no-wait", action="store_true", help="end once CSM has accepted the trigger")
-    add("--min-interval", metavar="MINUTES", type=positive, default=0.0,
+    add("--min-interval", metavar="MINUTES", type=float,
         help="trigger nothing where there is a younger valid backup")
-    add("--timeout", metavar="SECONDS", type=positive, default=1800.0, help="in all, %(default)g")
-    add("--request-timeout", metavar="SECONDS", type=positive, default=30.0, help="%(default)g")
+    add("--timeout", metavar="SECONDS", type=float, default=1800.0, help="in all, %(default)g")
+    add("--request-timeout", metavar="SECONDS", type=float, default=30.0, help="%(default)g")
     add("--leef", metavar="HOST[:PORT]", help="send the result as a LEEF event (syslog, UDP)")
     add("--json", action="store_true", help="print the result as JSON")
     add("-q", "--quiet", action="store_true", help="print nothing where it ends with 0")
@@ -711,36 +669,29 @@ def build_parser() -> Parser:
     add("--version", action="version", version=VERSION)
     return parser
 
-def positive(text: str) -> float:
-    need(0 < number(text) <= 86400, argparse.ArgumentTypeError("not above 0 and up to 86400"))
-    return number(text)
-
 def address(text: str, port: str, option: str) -> str:
-    match = re.match(r"(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(?::(\d+))?\Z", text.strip(),
-                     re.ASCII)  # requests would rewrite another name, and miss its certificate
-    port = match.group(2) or port if match else ""
-    if not match or not re.match(r"\d{1,5}\Z", port) or not 0 < int(port) < 65536:
+    match = re.match(r"(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(?::(\d{1,5}))?:(\d{1,5})\Z",
+                     f"{text.strip()}:{port}", re.ASCII)  # requests would rewrite another name
+    number = int(match.group(2) or match.group(3)) if match else 0
+    if not match or not 0 < number < 65536:
         raise UsageError(f"{option}: not HOST, HOST:PORT or [IPv6]:PORT (no https://, no path)")
-    return f"{match.group(1)}:{int(port)}"
-
-def path(text: str) -> str:
-    return os.fsdecode(text.encode())  # as the file system's encoding has it, whatever the locale
+    return f"{match.group(1)}:{number}"
 
 def credential(name: str, args: argparse.Namespace, report: Report) -> str:
-    """User or password, from the first source that there is."""
-    given, file = getattr(args, name), args.password_file if name == "csm_user_passwd" else None
+    given, password, file = getattr(args, name), name == "csm_user_passwd", args.password_file
     if given is not None and args.base64:
         return base64.b64decode(given, validate=True).decode().rstrip("\n")
     if given is not None:
         return str(given)
-    if file is not None:
-        if file != "-" and os.stat(file).st_mode & 0o077:
+    if password and file is not None:
+        file = 0 if file == "-" else file.encode()
+        if file and os.stat(file).st_mode & 0o077:
             report.log("WARNING", "others can read the password file: chmod 600 it")
-        with open(0 if file == "-" else file, encoding="utf-8-sig") as lines:
+        with open(file, encoding="utf-8-sig") as lines:
             return lines.read(65536).rstrip("\n")
     if name.upper() in os.environ or not (sys.stdin and sys.stdin.isatty()):
-        return utf8(os.environ.get(name.upper(), ""))
-    if name == "csm_user_passwd":
+        return environment(name.upper())
+    if password:
         import getpass  # only a terminal needs it
         return getpass.getpass("CSM password: ")
     report.write("stderr", "CSM user: ", end="")
@@ -751,6 +702,9 @@ def complete(args: argparse.Namespace, report: Report) -> None:
     names = [each for each in (args.csm_task, args.csm_session) if each is not None]
     need(all(map(str.strip, names)) and (names or args.list), UsageError(
         "--csm_task is missing or blank"))
+    limits = (args.timeout, args.request_timeout, args.min_interval)
+    need(all(each is None or 0 < each <= 86400 for each in limits), UsageError(
+        "--timeout, --request-timeout, --min-interval: not above 0 and up to 86400"))
     address("any", args.csm_port, "-P")
     args.servers = [address(each, args.csm_port, "-s") for each in args.csm_server.split(",")]
     need(len(args.servers) < 3, UsageError("-s: more than the two servers of a pair"))
@@ -761,6 +715,7 @@ def complete(args: argparse.Namespace, report: Report) -> None:
         "--fingerprint: not the 64 hexadecimal digits of a SHA-256"))
     try:
         if args.ca_file is not None:
+            args.ca_file = os.fsdecode(args.ca_file.encode())
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(args.ca_file)
         for name in ("csm_user", "csm_user_passwd"):
             setattr(args, name, credential(name, args, report))
@@ -771,63 +726,44 @@ def complete(args: argparse.Namespace, report: Report) -> None:
         raise UsageError(f"--{name} is missing, blank or not a line of text"
                          + (" in Base64" if args.base64 else "")) from None
     report.secrets.append(args.csm_user_passwd)
-
-def lock(seconds: float) -> Any:
-    """-> an open file. While it is open, one run of this host at a time looks and triggers, so that
-    it sees the run before it. A lock that cannot be had stops nothing."""
-    with suppress(OSError):
-        file = open(__file__, "rb")
-        with suppress(OSError), time_limit(seconds):
-            fcntl.flock(file, fcntl.LOCK_EX)
-        return file
-
-def back_up(csm: Csm, noted: State, report: Report) -> Tuple[str, str]:
-    """-> outcome, text."""
-    ages = [each.date - each.new.seconds if each.date and each.new and each.new.valid else 1e9
-            for each in noted.sessions]
-    if csm.args.min_interval and -SKEW <= min(ages) and max(ages) < csm.args.min_interval * 60:
-        return "skipped", (f"{report.title}: nothing was started: its newest valid backup is "
-                           f"{max(ages) / 60:.0f} minutes old")
-    report.now = noted._replace(sessions=[each._replace(new=None) for each in noted.sessions])
-    if noted.tasks and noted.tasks[0].state == "running":  # join that run
-        report.reply, report.started = UNSEEN, "yes"
-    else:
-        noted = trigger(csm, noted, report)
-    follow(csm, noted, report)
-    return "accepted" if csm.args.no_wait else "verified", (
-        f"{report.title}, after {time.monotonic() - report.began:.0f} s: {report.state()}")
+    report.server = args.servers[0]
 
 def run(args: argparse.Namespace, report: Report) -> Tuple[str, str]:
-    """Do what was asked for -> outcome, text. Raises a Problem where there is one."""
     if args.insecure:
         urllib3.disable_warnings()
         report.log("WARNING", "--insecure: whoever answers is given the password")
     csm = Csm(args, report)
-    report.server = csm.servers[0]
     if args.list:
-        tasks = csm.ask(TASKS, lambda reply: [read_task(each) for each in entries(reply)])
-        names = csm.ask(SESSIONS + "short", lambda reply: [each["name"] for each in entries(
-            reply) if SAFEGUARDED in text_of(each.get("rulesname")).lower()])
-        report.now = State(tasks, [csm.session(name) for name in names], False)
-        return "listed", (f"{len(tasks)} tasks, {len(names)} Safeguarded Copy sessions on "
-                          f"{csm.servers[0]}")
-    held = lock(min(args.request_timeout, args.timeout / 4)) if args.min_interval else None
+        report.tasks = csm.ask("GET", [TASKS], lambda data: list(map(csm.task, named(data))))
+        report.sessions = [
+            csm.session(each["name"]) for each in csm.ask("GET", [SESSIONS + "short"], named)
+            if SAFEGUARDED in text_of(each.get("rulesname")).lower()]
+        return "listed", (f"{len(report.tasks)} tasks, {len(report.sessions)} Safeguarded Copy "
+                          f"sessions on {csm.servers[0]}")
+    if args.min_interval:  # one run of this host at a time looks and triggers, if that can be had
+        with suppress(OSError), time_limit(min(args.request_timeout, args.timeout / 4)):
+            args.lock = open(__file__, "rb")
+            fcntl.flock(args.lock, fcntl.LOCK_EX)
     try:
-        noted = find(csm, args.csm_task or "", args.csm_session or "")
+        task, sessions = find(csm, args.csm_task or "", args.csm_session or "")
     except NotFound:  # a server that has just started may not show all at once
         time.sleep(1)
-        noted = find(csm, args.csm_task or "", args.csm_session or "")
-    what = f'session "{noted.sessions[0].name}"'
-    if noted.tasks:
-        what = f'task "{noted.tasks[0].name}" (id {noted.tasks[0].id})'
+        task, sessions = find(csm, args.csm_task or "", args.csm_session or "")
+    what = f'task "{task.name}" (id {task.id})' if task else f'session "{sessions[0].name}"'
     report.title = f"{what} on {csm.servers[0]}"
-    report.saw(noted)
     report.log("INFO", report.title)
+    report.tasks, report.sessions = [task] if task else [], sessions
     if args.check:
         return "checked", f"{report.title} is ready: nothing was started"
-    outcome, text = back_up(csm, noted, report)
-    del held
-    return outcome, text
+    ages = [each.date - each.backup.seconds if each.date and each.backup and each.backup.valid
+            else 1e9 for each in sessions]
+    if args.min_interval and -SKEW <= min(ages) and max(ages) < args.min_interval * 60:
+        return "skipped", (f"{report.title}: nothing was started: its newest valid backup is "
+                           f"{max(ages) / 60:.0f} minutes old")
+    report.sessions = [each._replace(backup=None) for each in sessions]
+    Run(csm, report, task, sessions).follow()
+    return "accepted" if args.no_wait else "verified", (
+        f"{report.title}, after {time.monotonic() - report.began:.0f} s: {report.state()}")
 
 def on_signal(signum: int, frame: Any) -> None:
     if signum == signal.SIGALRM:
@@ -843,9 +779,10 @@ def listen(handler: Any) -> None:
 
 def main(argv: Optional[List[str]] = None) -> int:
     """The one place that catches, prints and turns an exception into an exit code."""
-    argv = [utf8(each) for each in (sys.argv[1:] if argv is None else argv)]
+    argv = [os.fsencode(each).decode("utf-8", "replace")  # whatever the locale is
+            for each in (sys.argv[1:] if argv is None else argv)]
     at = argv.index("--") if "--" in argv else len(argv)
-    report, outcome, code = Report(argv[at + 1:]), "", ExitCode.OK
+    report, outcome, code, hint = Report(argv[at + 1:]), "", ExitCode.OK, Problem.hint
     try:
         try:
             listen(on_signal)
@@ -857,15 +794,15 @@ def main(argv: Optional[List[str]] = None) -> int:
     except SystemExit:  # --help, --version
         return 0
     except Problem as problem:
-        code, text = problem.code, str(problem)
+        code, text, hint = problem.code, str(problem), problem.hint
         if report.started != "no" and code < ExitCode.FAILED:
-            code = ExitCode.UNKNOWN
+            code, hint = ExitCode.UNKNOWN, Problem.hint
     except KeyboardInterrupt as stop:
         code, text = ExitCode(128 + stop.args[0]), "stopped by a signal"
     except Exception as error:  # a bug; a traceback could show what is secret
         line = traceback.extract_tb(error.__traceback__)[-1].lineno
         code, text = ExitCode.INTERNAL, f"{type(error).__name__} in line {line}"
-    return report.conclude(outcome, code, text)
+    return report.conclude(outcome, code, text, hint)
 
 if __name__ == "__main__":
     result = main()

@@ -286,9 +286,8 @@ def test_sessions_are_told_apart_where_csm_gives_no_message(
         program: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """A session run whose trigger got no answer has no message of CSM's."""
     report = program.Report([])
-    report.started, report.now = "perhaps", program.State([], [
-        program.Session(name, "", "Normal", "", False, 0, True, [], 0, None)
-        for name in "AB"], False)
-    assert report.conclude("", program.ExitCode.UNKNOWN, "no answer") == 8
+    report.started, report.sessions = "perhaps", [
+        program.Session(name, "Normal", "", None, "", False, 0, [], True, 0) for name in "AB"]
+    assert report.conclude("", program.ExitCode.UNKNOWN, "no answer", "look") == 8
     assert ('no answer; session "A" (Normal): no new backup; session "B" (Normal): no new backup; '
             "it is not known") in capsys.readouterr().err

@@ -529,9 +529,8 @@ def test_error_that_is_shown_only_while_it_runs() -> None:
         assert csm.world.backups_made[0][1] in result.err
 
 
-@pytest.mark.parametrize("seconds, code", [(-1, 0), (1, 7)])
-def test_error_of_a_joined_run_before_it_was_joined(seconds: int, code: int) -> None:
-    """Of its messages, those from its start on count: not one of a run before."""
+def test_error_of_a_run_before_the_one_that_is_joined() -> None:
+    """What was told before the run was joined may be of a run before: it is no error of this one."""
     with SimulatedCsm(messages="array") as csm:
         hold_backup(csm, 2)
         csm.world.start_run(27)
@@ -542,13 +541,13 @@ def test_error_of_a_joined_run_before_it_was_joined(seconds: int, code: int) -> 
             for task in reply if isinstance(reply, list) else [reply]:
                 if isinstance(task, dict) and task.get("messages"):
                     task["messages"].insert(-1, {
-                        "baseDate": int((began + seconds) * 1000), "msg": "IWNR0003E",
+                        "baseDate": int((began - 1) * 1000), "msg": "IWNR0003E",
                         "resultText": "IWNR0003E a step failed"})
             return reply
 
         csm.mutate = change
         result = run_inside(*server_options(csm), "-t", TASK, "--timeout", "20")
-        assert result.code == code and ("IWNR0003E" in result.err) == bool(code)
+        assert result.code == 0 and "IWNR0003E" not in result.out
         assert csm.world.attempts == [] and len(csm.world.backups_made) == 1
 
 
@@ -559,7 +558,7 @@ def test_why_a_server_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
         server = ["-s", "%s:%d" % (csm.host, csm.port)]
         result = run_inside(*server, *options, "--fingerprint", "0" * 64)
         assert result.code == 3 and re.search(
-            r"\(Fingerprints did not match[^(]*\w\W*\)\. If CSM", result.err)
+            r"\(Fingerprints did not match\)\. If CSM", result.err)
         result = run_inside(*server, *options)
         assert result.code == 3 and re.search(r"\([^()]*certificate[^()]*\)\. If", result.err)
         assert csm.requests == []
