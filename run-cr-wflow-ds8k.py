@@ -258,7 +258,8 @@ class Csm:
         try:
             return parse(data)
         except ODD as odd:
-            raise Unreachable(f"{self.what}: odd reply: {odd}") from None
+            lost = OutcomeUnknown if method == "POST" else Unreachable
+            raise lost(f"{self.what}: odd reply: {odd}") from None
 
     def ask(self, method: str, paths: List[str], parse: Callable[[Any], Any], form: Any = None
             ) -> Any:
