@@ -64,6 +64,7 @@ class Unreachable(Problem):
 class WrongServer(Unreachable): firm = True  # not trusted, or a redirect
 class LoginRefused(Unreachable): code, hint, firm = ExitCode.LOGIN, "check user and password", True
 class Denied(Unreachable): code, hint, firm = ExitCode.REFUSED, "see what CSM says", True
+class Standby(Denied): firm = True  # of a pair, the server that runs no commands
 # What reading an odd reply raises:
 ODD = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 
@@ -247,7 +248,7 @@ class Csm:
             role = str(self._call("GET", "/system/ha").get("islocalactive")).lower()
         if self.args.check:
             self.report.log("INFO", f"HA: is this server active: {role}; {self.what}")
-        need(role != "false", Denied(
+        need(role != "false", Standby(
             f"{self.servers[0]} is the standby server, which runs no commands"))
 
     def _try(self, method: str, path: str, parse: Callable[[Any], Any], form: Any) -> Any:
@@ -264,8 +265,8 @@ class Csm:
     def ask(self, method: str, paths: List[str], parse: Callable[[Any], Any], form: Any = None
             ) -> Any:
         """-> what `parse` makes of the answer. Tries servers and paths in turn, until the deadline;
-        before the trigger, and for it, gives up where all said twice what is firm, or where no
-        server ever let us in."""
+        before the trigger, gives up where all said twice what is firm, or where no server ever let
+        us in; a command, where it was denied twice."""
         began, pause, enough = time.monotonic(), 0.25, 2 * len(self.servers)
         faults: List[Unreachable] = []
         while True:
@@ -277,15 +278,17 @@ class Csm:
                 self.token = ""  # another server may be active; HTML may be a log-in page
             firm = all(each.firm for each in faults) and not (
                 self.reached and faults[-1].code == ExitCode.LOGIN)
-            hopeless = len(faults) == enough and (
+            hopeless = self.report.started == "no" and len(faults) == enough and (
                 firm or not self.reached and now > began + FIRST_CONTACT)
-            if now + 0.5 > self.deadline or hopeless and (
-                    method == "POST" or self.report.started == "no"):
+            if method == "POST":
+                hopeless = [type(each) for each in faults].count(Denied) > 1
+            if hopeless or now + 0.5 > self.deadline:
                 worst = max(faults, key=lambda each: (each.code == ExitCode.LOGIN, each.code))
                 raise type(worst)("; ".join(dict.fromkeys(map(str, faults))))
             self.report.log("WARNING", f"{faults[-1]}; trying again")
-            for each in (self.servers, paths):
-                each.append(each.pop(0))
+            if paths[0] in self.what:  # and not the log-in
+                paths.append(paths.pop(0))
+            self.servers.append(self.servers.pop(0))
             pause = min(2 * pause, LONGEST_PAUSE)
             time.sleep(min(pause, (self.deadline - now) / 2))
 
@@ -327,30 +330,22 @@ class Csm:
                       or show_time(seconds), truth(data.get("valid")),
                       self.text(data.get("numCopySets")) or "?", seconds) if seconds > 0 else None
 
-    def session(self, name: str, others: Optional[List[str]] = None) -> Any:
-        """`others`, before the trigger: tasks. The list tells whether a session is not there."""
-        paths = [session_path(name)] + [SESSIONS + "short"] * (others is not None)
-        paths = paths[::-1] if others else paths
-        def read(data: Any) -> Any:
-            if paths[0] == SESSIONS + "short":
-                names = [each["name"] for each in named(data)]
-                what = "task and no session" if others else "session"
-                need(name in names, NotFound(f'{self.servers[0]} shows no {what} "{name}"; '
-                                             + closest(name, names + (others or []))))
-                return self.session(name)
-            need(data["name"] == name, ValueError("not the session that was asked for"))
-            found = [self.backup(each) for sequence in rows(data.get("backupInfo"))
-                     for key in sequence if key.lower() == "backupresults"
-                     for each in rows(sequence[key])]
-            backups, status = [each for each in found if each], text_of(data.get("status"))
-            date = min(self.date or time.time(), time.time())  # in doubt the earlier one
-            return Session(
-                name, self.text(status), self.text(data.get("state")), best(backups),
-                text_of(data.get("rulesname")),
-                status.lower() == "severe" or truth(data.get("haserror")),
-                self.date, backups, bool(found) and all(found), max([date - SKEW] + [
-                    each.seconds for each in backups if each.seconds <= date + SKEW]))
-        return self.ask("GET", paths, read)
+    def read_session(self, data: Any, name: str) -> Session:
+        need(data["name"] == name, ValueError("not the session that was asked for"))
+        found = [self.backup(each) for sequence in rows(data.get("backupInfo"))
+                 for key in sequence if key.lower() == "backupresults"
+                 for each in rows(sequence[key])]
+        backups, status = [each for each in found if each], text_of(data.get("status"))
+        date = min(self.date or time.time(), time.time())  # in doubt the earlier one
+        return Session(
+            name=name, status=self.text(status), state=self.text(data.get("state")),
+            kind=text_of(data.get("rulesname")), date=self.date, backup=best(backups),
+            failed=status.lower() == "severe" or truth(data.get("haserror")), backups=backups,
+            whole=bool(found) and all(found), floor=max([date - SKEW] + [
+                each.seconds for each in backups if each.seconds <= date + SKEW]))
+
+    def session(self, name: str) -> Any:
+        return self.ask("GET", [session_path(name)], lambda data: self.read_session(data, name))
 
     def look_at(self, wanted: Task, paths: List[str]) -> Any:
         """The same task as CSM shows it now. Older servers have only the list."""
@@ -371,6 +366,20 @@ def closest(name: str, names: List[str]) -> str:
     near = difflib.get_close_matches(name.lower(), lower, 3, 0.4)
     return "the closest: " + (", ".join(lower[each] for each in near) or "none")
 
+def find_session(csm: Csm, name: str, others: List[str]) -> Any:
+    """How a server says that a session is not there is not known: where it does not simply show
+    it, the list tells. `others`: the tasks among which the name was looked for in vain."""
+    def read(data: Any) -> Optional[Session]:
+        if not isinstance(data, list):
+            return csm.read_session(data, name)
+        names = [each["name"] for each in named(data)]
+        need(name in names, NotFound(
+            f'{csm.servers[0]} shows no {"task and no " if others else ""}session "{name}"; '
+            + closest(name, names + others)))
+        return None
+    paths = [session_path(name), SESSIONS + "short"]
+    return csm.ask("GET", paths[::-1] if others else paths, read) or csm.session(name)
+
 def find(csm: Csm, task_name: str, session_name: str) -> Tuple[Optional[Task], List[Session]]:
     """The target, and what CSM shows of it before the trigger. Raises NotFound, Refused."""
     names, tasks = csm.ask("GET", [TASKS], lambda data: (
@@ -382,7 +391,7 @@ def find(csm: Csm, task_name: str, session_name: str) -> Tuple[Optional[Task], L
     need(tasks or not task_name or not session_name, NotFound(
         f"{title} is not there; {closest(task_name, names)}"))
     wanted = tasks[0].sessions if tasks and not session_name else [session_name or task_name]
-    found = [csm.session(each, [] if tasks else names) for each in dict.fromkeys(wanted)]
+    found = [find_session(csm, each, [] if tasks else names) for each in dict.fromkeys(wanted)]
     # A list of backups that was empty, or odd, may be whole the next time.
     found = [each if each.whole else csm.session(each.name) for each in found]
     backed_up = [each for each in found if SAFEGUARDED in (each.kind or SAFEGUARDED).lower()]

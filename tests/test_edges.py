@@ -493,6 +493,50 @@ def test_takeover_that_leaves_the_old_server_answering() -> None:
         assert result.json["sessions"][0]["backup"]["id"] == first.world.backups_made[0][1]
 
 
+@pytest.mark.parametrize("active", [0, 1])
+@pytest.mark.parametrize("single", [404, 405])
+def test_pair_that_shows_no_single_task(active: int, single: int) -> None:
+    """The list is asked of the active one, whichever comes first: not of the standby alone."""
+    with SimulatedCsm(backup_seconds=0.2, single_task=single, active=active == 0) as first:
+        with SimulatedCsm(first.world, active=active == 1) as second:
+            result = run_inside(*server_options(first, second), "-t", TASK, "--timeout", "9")
+        assert result.code == 0 and len(first.world.triggers) == 1
+        assert first.world.backups_made[0][1] in result.out
+
+
+def test_both_standby_at_the_trigger_for_a_while() -> None:
+    """A takeover takes its time: that is no refusal."""
+    with SimulatedCsm(backup_seconds=0.02) as first:
+        with SimulatedCsm(first.world, active=False) as second:
+            def demote(request: Request) -> None:
+                if request.path.endswith("/sessions/" + TASK) and first.active:
+                    first.active = False
+                    threading.Timer(0.6, second.promote).start()
+
+            first.on_request = demote
+            result = run_inside(*server_options(first, second), "-t", TASK, "--timeout", "20",
+                                "--json")
+        assert result.code == 0 and len(first.world.triggers) == 1
+        assert result.json["server"] == "%s:%d" % (second.host, second.port)
+
+
+def test_pair_where_this_user_may_not_run_it() -> None:
+    with SimulatedCsm() as first, SimulatedCsm(first.world, active=False) as second:
+        first.inject_when(is_trigger, "403", None)
+        result = run_inside(*server_options(first, second), "-t", TASK, "--json", "--timeout", "20")
+        assert result.code == 6 and result.json["started"] == "no" and result.seconds < 10
+        assert "403" in result.err and first.world.attempts == []
+
+
+def test_session_whose_name_is_that_of_the_list() -> None:
+    """CSM shows the list there: nothing is known of such a session, and nothing is started."""
+    with SimulatedCsm() as csm:
+        csm.world.session(TASK).name = "short"
+        result = run_inside(*server_options(csm), "-S", "short", "--json", "--timeout", "3")
+        assert result.code == 3 and result.json["started"] == "no"
+        assert csm.world.attempts == []
+
+
 @pytest.mark.parametrize("kind", ["500", "html", "empty", "silent-before", "reset-before"])
 @pytest.mark.parametrize("servers, option", [(2, "--json"), (1, "--check")])
 def test_role_that_cannot_be_read(servers: int, option: str, kind: str) -> None:
@@ -530,7 +574,7 @@ def test_error_that_is_shown_only_while_it_runs() -> None:
 
 
 def test_error_of_a_run_before_the_one_that_is_joined() -> None:
-    """What was told before the run was joined may be of a run before: it is no error of this one."""
+    """What was told before the run was joined may be of a run before: no error of this one."""
     with SimulatedCsm(messages="array") as csm:
         hold_backup(csm, 2)
         csm.world.start_run(27)
