@@ -474,11 +474,13 @@ class Run:
             elif self.reply is None and self.triggers < 2 and self.waited >= args.request_timeout:
                 self.trigger()
                 continue  # what was seen before it says nothing of it
-            if self.reply is not None and self.proven(begun):
+            over = self.ended(begun)
+            report.show(self.waited)
+            if self.reply is not None and self.proven(over):
                 return
 
     def ended(self, begun: bool) -> bool:
-        """The task's flag, lastRan and message may change in any order."""
+        """Is the run over? The task's flag, lastRan and message may change in any order."""
         if not self.old:
             return message_id(self.reply or "") == COMPLETED
         task, known, sessions = self.report.tasks[0], self.old.messages, self.report.sessions
@@ -492,10 +494,9 @@ class Run:
             self.report.message = task.messages[-1]
         return over
 
-    def proven(self, begun: bool) -> bool:
-        """Is the backup proven? Raises BackupFailed, OutcomeUnknown."""
-        over, report = self.ended(begun), self.report
-        report.show(self.waited)
+    def proven(self, over: bool) -> bool:
+        """Is the backup? Raises BackupFailed, OutcomeUnknown."""
+        report = self.report
         self.over_at = (self.over_at or self.waited) if over else 0.0
         age = self.waited - self.over_at if over else -1.0
         for before, now in zip(self.noted, report.sessions):
@@ -548,7 +549,8 @@ class Report:
         terminal = sys.stderr is not None and sys.stderr.isatty()
         if self.args.quiet or level == "DEBUG" and not self.args.verbose:
             return
-        self.write("stderr", end="\r\x1b[K" if terminal else "")
+        if terminal:
+            self.write("stderr", end="\r\x1b[K")
         if level != "LIVE":
             self.write("stderr", f"{show_time(time.time())} {level} {text}")
         elif terminal:
@@ -563,7 +565,9 @@ class Report:
         self.log("LIVE", f"{waited:.0f} s: {text}")
 
     def state(self) -> str:
-        told = [f"task {each.state}" for each in self.tasks if "abled" not in each.state]
+        """The task where it runs or waits, the sessions, and CSM's last message."""
+        told = [f"task {each.state}" for each in self.tasks
+                if each.state in ("running", "approval")]
         told += [f'session "{each.name}" ({each.status}): '
                  + show_backup(each.backup, "no new backup") for each in self.sessions]
         return "; ".join(told + [self.message] * bool(self.message))
@@ -580,6 +584,7 @@ class Report:
         return lines
 
     def conclude(self, outcome: str, code: ExitCode, text: str, hint: str) -> int:
+        """Print the result, and send it where --leef says."""
         if code:
             outcome, state = code.name.lower().replace("_", "-"), self.state()
             parts = [self.title, text, state if self.started != "no" else "",
@@ -588,7 +593,7 @@ class Report:
         told = {  # as the README has it
             "version": VERSION, "exit_code": int(code), "outcome": outcome, "server": self.server,
             "message": printable(text), "started": self.started, "event": self.event,
-            "tasks": [dict(zip(Task._fields[:5], each)) for each in self.tasks],
+            "tasks": [dict(zip(Task._fields[:5], each)) for each in self.tasks],  # no messages
             "sessions": [dict(zip(Session._fields[:3], each), backup=each.backup
                               and each.backup._asdict()) for each in self.sessions],
             "csm_message": {"id": message_id(self.message), "text": self.message},

@@ -422,6 +422,18 @@ def test_trigger_answered_with_the_words_of_a_tls_error(kind: str) -> None:
         assert kind == "garbage-after" or "GET" in between
 
 
+def test_state_is_shown_while_it_is_open_whether_it_runs() -> None:
+    with SimulatedCsm(backup_seconds=0.01) as csm:
+        csm.inject_when(is_trigger, "reset-before")
+        result = run_inside(*server_options(csm), "-t", TASK, "--timeout", "20",
+                            "--request-timeout", "0.5")
+        lines = [line.split(" ", 2)[2] for line in result.err.splitlines()]
+        at = [text.startswith("WARNING") for text in lines].index(True)
+        assert "looking whether it arrived" in lines[at]
+        assert lines[at + 1].startswith('INFO session "%s"' % TASK)
+        assert lines[at + 2].startswith("INFO started: ") and result.code == 0
+
+
 def test_second_trigger_refused_by_the_run_of_the_first() -> None:
     """The first one got no answer, and its run shows only after the second one was refused."""
     with SimulatedCsm(backup_seconds=0.01) as csm:
