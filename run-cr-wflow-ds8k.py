@@ -64,7 +64,7 @@ class Unreachable(Problem):
 class WrongServer(Unreachable): firm = True  # not trusted, or a redirect
 class LoginRefused(Unreachable): code, hint, firm = ExitCode.LOGIN, "check user and password", True
 class Denied(Unreachable): code, hint, firm = ExitCode.REFUSED, "see what CSM says", True
-class Standby(Denied): firm = True  # of a pair, the server that runs no commands
+class Standby(Denied): firm = False  # of a pair: the other one may just be taking over
 # What reading an odd reply raises:
 ODD = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 
@@ -248,7 +248,7 @@ class Csm:
             role = str(self._call("GET", "/system/ha").get("islocalactive")).lower()
         if self.args.check:
             self.report.log("INFO", f"HA: is this server active: {role}; {self.what}")
-        need(role != "false", Standby(
+        need(role != "false", (Standby if len(self.servers) > 1 else Denied)(
             f"{self.servers[0]} is the standby server, which runs no commands"))
 
     def _try(self, method: str, path: str, parse: Callable[[Any], Any], form: Any) -> Any:

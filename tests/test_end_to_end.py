@@ -542,7 +542,7 @@ def test_pair(what: str, args: Tuple[str, ...]) -> None:
 def test_pair_of_standbys() -> None:
     world = World()
     with SimulatedCsm(world, active=False) as first, SimulatedCsm(world, active=False) as second:
-        result = run_program(*server_options(first, second), "-t", TASK)
+        result = run_program(*server_options(first, second), "-t", TASK, "--timeout", "2")
         check(result, first, 6)
         assert world.attempts == []
 

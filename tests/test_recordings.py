@@ -41,7 +41,7 @@ CASES = [
     Case("name_unknown", ONE + ("-t", "ITSO_SGC_H3_LAH18"), 5, 0, ("ITSO_SGC_H3_LAH18", TASK)),
     Case("name_twice", ONE + ("-t", TASK), 5, 0, (TASK, "27", "31")),
     Case("approval_pending", ONE + ("-t", TASK), 6, 0, (TASK, "approval")),
-    Case("standby_both", PAIR + ("-t", TASK), 6, 0, ("standby",)),
+    Case("standby_both", PAIR + ("-t", TASK, "--timeout", "1.5"), 6, 0, ("standby",)),
     Case("command_refused", ONE + ("-S", SESSION), 6, 1,
          ("IWNR9003E", "The Backup command in the ITSO_SGC_LAH81 session is not valid now.")),
     Case("task_refused", ONE + ("-t", TASK), 6, 1,
