@@ -61,6 +61,7 @@ def run_inside(*argv: str, speed: float = 25, grace: float = 0.6, first_contact:
     program = program or load_program()
     program.time = QuickTime(speed)
     program.GRACE, program.SETTLE, program.FIRST_CONTACT = grace, grace / 3, first_contact
+    program.HIDDEN = min(grace, program.HIDDEN)
     out, err = io.StringIO(), io.StringIO()
     began = time.monotonic()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
