@@ -113,7 +113,7 @@ def show_time(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(seconds)) if seconds > 0 else "never"
 
 def printable(text: str) -> str:  # nothing in it acts on a terminal or splits a log line
-    return "".join(each for each in text if each.isprintable())
+    return "".join(each for each in text if each.isprintable() or each in "\u00a0\u3000")
 
 def environment(name: str) -> str:  # whatever the locale is
     return os.environb.get(name.encode(), b"").decode("utf-8", "replace")

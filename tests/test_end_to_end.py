@@ -653,7 +653,8 @@ def test_password_file(csm: SimulatedCsm, tmp_path: pathlib.Path, content: Optio
     "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}], ids=["", "C", "really C"])
 def test_event_that_is_not_ascii(csm: SimulatedCsm, env: Dict[str, str]) -> None:
     """Whatever the locale is, nothing about an event may prevent the backup."""
-    values = [b"jos\xc3\xa9", b"\xff\xfe", b"\xed\xa0\x80", "\U0001f525".encode()]
+    values = ["jos\u00e9 \u5c71\u3000\u7530\u00a0".encode(), b"\xff\xfe", b"\xed\xa0\x80",
+              "\U0001f525".encode()]
     done = subprocess.run([PROGRAM_PYTHON, str(PROGRAM)] + server_options(csm) + [
         "-t", TASK, "--json", "--"] + values, env=dict(  # type: ignore[arg-type]
             env, RULE_NAME=b"r\xc3\xa8gle \xff"), stdin=subprocess.DEVNULL,
@@ -661,7 +662,8 @@ def test_event_that_is_not_ascii(csm: SimulatedCsm, env: Dict[str, str]) -> None
     assert done.returncode == 0, done.stderr
     assert len(csm.world.triggers) == len(csm.world.backups_made) == 1
     told = json.loads(done.stdout.decode("ascii"))
-    assert told["event"][0] == "jos\u00e9" and told["event"][3] == "\U0001f525"
+    assert told["event"][0] == "jos\u00e9 \u5c71\u3000\u7530\u00a0"  # its blanks, too
+    assert told["event"][3] == "\U0001f525"
     assert told["rule_name"] == "r\u00e8gle \ufffd" and len(told["event"]) == 4
 
 
