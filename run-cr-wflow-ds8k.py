@@ -17,13 +17,15 @@ exit codes:
   130, 143 interrupted, terminated: the text says how far it was
 """
 import argparse, base64, email.utils, enum, fcntl, hashlib, json, os, re
-import signal, socket, ssl, sys, threading, time, traceback
+import signal, socket, ssl, sys, threading, time, traceback, warnings
 from contextlib import contextmanager, suppress
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, NoReturn, Optional, Tuple
 from urllib.parse import quote, quote_plus
 
 try:
-    import requests, urllib3
+    with warnings.catch_warnings():  # that the two do not fit, though they work: -q is silent
+        warnings.simplefilter("ignore")
+        import requests, urllib3
 except ImportError as missing:
     print(f"run-cr-wflow-ds8k: nothing was started: the module {missing.name} is missing for "
           f"{sys.executable} (Python {sys.version.split()[0]}); see the README", file=sys.stderr)
@@ -33,9 +35,10 @@ VERSION = "1.0.0"
 # CSM's REST API, as IBM's own clients and documentation show it:
 SESSIONS, TASKS, TOKENS = "/sessions/", "/sessions/scheduledtasks", "/system/v1/tokens"
 MESSAGE_ID = re.compile(r"[A-Z]{3,5}\d{3,5}[A-Z]\b|")  # its last letter is the severity
-FINE = ("", "I", "W")  # of these, all others are errors; "": a text without an id
+FINE = ("", "I", "W")  # any other severity is an error; "": a text without an id
 FINISHED, COMPLETED = "IWNR2212I", "IWNR1026I"  # a task has, a command to a session has
 SAFEGUARDED = "safeguarded copy"  # in the session type, rulesname
+BUSY = ("running", "approval")  # the states of a task that runs or waits
 # Our own choices, in seconds:
 FIRST_CONTACT = 30.0       # how long a server that never let us in is tried
 GRACE, SETTLE = 60.0, 5.0  # for a late or not yet valid backup; for a late message
@@ -44,29 +47,31 @@ RECHECK = 30.0             # how often a pair is asked which server is active
 HIDDEN = 3.0               # for a run that somebody else has just begun
 LONGEST_RUN = 1800.0       # so old may be the backup of a run that is joined
 LONGEST_PAUSE = 15.0       # between two polls, or two tries
-BEGUN = {"no": "nothing was started", "perhaps": "it is not known whether the run has started",
-         "yes": "CSM goes on with what was started"}
+BEGUN = {"no": "nothing was started",
+         "perhaps": "it is not known whether the run has started: look in CSM before another run",
+         "yes": "CSM goes on with what was started: look in CSM before another run"}
 
 class ExitCode(enum.IntEnum):
     OK, INTERNAL, USAGE, UNREACHABLE, LOGIN, NOT_FOUND, REFUSED, FAILED, UNKNOWN = range(9)
     INTERRUPTED, TERMINATED = 130, 143
 
-class Problem(Exception): code, hint = ExitCode.INTERNAL, "look in CSM before another run"
+class Problem(Exception): code, hint = ExitCode.INTERNAL, ""
 class UsageError(Problem): code, hint = ExitCode.USAGE, "see --help"
 class NotFound(Problem): code, hint = ExitCode.NOT_FOUND, "--list shows the names"
 class Refused(Problem): code, hint = ExitCode.REFUSED, "see what CSM says"  # nothing was started
 class BackupFailed(Problem):
     code, hint = ExitCode.FAILED, "look at the sessions in CSM: a mirror may be left suspended"
-class OutcomeUnknown(Problem): code = ExitCode.UNKNOWN  # also: what became of a command is
-# These are tried again: not processed, or a read. What is firm will hardly pass.
+class OutcomeUnknown(Problem): code = ExitCode.UNKNOWN  # of the run, or of a command
+# These are tried again: the request was a read, or was not processed. Firm: it will hardly pass.
 class Unreachable(Problem):
     code, hint, firm = ExitCode.UNREACHABLE, "check address, port and network", False
-class WrongServer(Unreachable): firm = True  # not trusted, or a redirect
+class WrongServer(Unreachable): hint, firm = "check address, port and trust options", True
 class LoginRefused(Unreachable): code, hint, firm = ExitCode.LOGIN, "check user and password", True
 class Denied(Unreachable): code, hint, firm = ExitCode.REFUSED, "see what CSM says", True
 class Standby(Denied): firm = False  # of a pair: the other one may just be taking over
 # What reading an odd reply raises:
 ODD = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
+Parse = Callable[[Any], Any]  # of the JSON of an answer
 
 # Times are epoch seconds, 0 where CSM does not tell. A message is a text that begins with its id.
 Task = NamedTuple("Task", [("id", int), ("name", str), ("state", str), ("last_ran", float),
@@ -77,7 +82,8 @@ Session = NamedTuple("Session", [  # kind: rulesname; failed: Severe or haserror
     ("name", str), ("status", str), ("state", str),
     ("backup", Optional[Backup]),  # the newest; once it runs, the newest of the new ones
     ("kind", str), ("failed", bool), ("date", float), ("backups", List[Backup]),
-    ("whole", bool), ("floor", float)])  # all were read, and some are there; a new one is newer
+    ("whole", bool),    # all of its backups could be read, and there are some
+    ("floor", float)])  # only a backup of a later time is a new one
 
 def need(good: Any, problem: Exception) -> None:
     if not good:
@@ -142,7 +148,7 @@ class Csm:
     def __init__(self, args: argparse.Namespace, report: "Report") -> None:
         self.args, self.report, self.servers = args, report, args.servers  # the first is in use
         self.deadline, self.token = report.began + args.timeout, ""
-        self.reached, self.checked = False, 0.0        # a server let us in; when it was last active
+        self.checked = 0.0  # when a server last let us in, and was not a standby; 0: none ever did
         self.what, self.status, self.date = "", 0, 0.0  # request and answer in a line; its Date
         self.http = requests.Session()
         self.http.trust_env = False  # no proxy, .netrc or CA bundle from the environment
@@ -187,7 +193,7 @@ class Csm:
         message = self.message(data if path != TOKENS or isinstance(data, dict) else None)
         code, severity = answer.status_code, message_id(message)[-1:]
         self.what += f" answered {code} " + (
-            "empty" if not answer.content else "no JSON" if data is None else message)
+            "empty" if not answer.content else "no JSON" if data is None else message or "no text")
         if command and severity:
             self.report.message = message
         need(command or code // 100 != 3, WrongServer(f"{self.what}: a redirect"))
@@ -208,7 +214,7 @@ class Csm:
         """What an error means. What a server sent in place of HTTP may echo a secret: not shown."""
         server, shown, pools = self.servers[0], "not read", urllib3.exceptions
         cause = getattr(error.args[0] if error.args else None, "reason", None) or error
-        match = re.search(r"certificate verify failed(: [^()]*\w)?|Fingerprints did not match|"
+        match = re.search(r"certificate verify failed(: [^()]*[\w'])?|Fingerprints did not match|"
                           "hostname .{,200} doesn't match", str(error))
         if isinstance(cause, (pools.NewConnectionError, pools.ConnectTimeoutError)):
             reason = str(cause.args[-1]).rpartition(": ")[2].partition(" (connect")[0]
@@ -239,7 +245,7 @@ class Csm:
         self.report.secrets.append(token)
         if len(self.servers) > 1 or self.args.check:
             self._check_active()
-        self.reached, self.checked, self.report.server = True, time.monotonic(), self.servers[0]
+        self.checked, self.report.server = time.monotonic(), self.servers[0]
 
     def _check_active(self) -> None:
         """GET /system/ha. Only a server that says that it is the standby is one."""
@@ -251,7 +257,7 @@ class Csm:
         need(role != "false", (Standby if len(self.servers) > 1 else Denied)(
             f"{self.servers[0]} is the standby server, which runs no commands"))
 
-    def _try(self, method: str, path: str, parse: Callable[[Any], Any], form: Any) -> Any:
+    def _try(self, method: str, path: str, parse: Parse, form: Any) -> Any:
         if not self.token or (  # of a pair, the active server may change unnoticed
                 len(self.servers) > 1 and time.monotonic() > self.checked + RECHECK):
             self._log_in()
@@ -262,8 +268,7 @@ class Csm:
             lost = OutcomeUnknown if method == "POST" else Unreachable
             raise lost(f"{self.what}: odd reply: {odd}") from None
 
-    def ask(self, method: str, paths: List[str], parse: Callable[[Any], Any], form: Any = None
-            ) -> Any:
+    def ask(self, method: str, paths: List[str], parse: Parse, form: Any = None) -> Any:
         """-> what `parse` makes of the answer. Tries servers and paths in turn, until the deadline;
         before the trigger, gives up where all said twice what is firm, or where no server ever let
         us in; a command, where it was denied twice."""
@@ -277,14 +282,14 @@ class Csm:
             if enough > 2 or self.status not in (404, 405):
                 self.token = ""  # another server may be active; HTML may be a log-in page
             firm = all(each.firm for each in faults) and not (
-                self.reached and faults[-1].code == ExitCode.LOGIN)
+                self.checked and faults[-1].code == ExitCode.LOGIN)
             hopeless = self.report.started == "no" and len(faults) == enough and (
-                firm or not self.reached and now > began + FIRST_CONTACT)
-            if method == "POST":
-                hopeless = [type(each) for each in faults].count(Denied) > 1
-            if hopeless or now + 0.5 > self.deadline:
+                firm or not self.checked and now > began + FIRST_CONTACT)
+            denied = method == "POST" and [type(each) for each in faults].count(Denied) > 1
+            if hopeless or denied or now + 0.5 > self.deadline:
                 worst = max(faults, key=lambda each: (each.code == ExitCode.LOGIN, each.code))
-                raise type(worst)("; ".join(dict.fromkeys(map(str, faults))))
+                told = {str(each).partition(" [")[0]: str(each) for each in faults}  # [time]
+                raise type(worst)("; ".join(told.values()))
             self.report.log("WARNING", f"{faults[-1]}; trying again")
             if paths[0] in self.what:  # and not the log-in
                 paths.append(paths.pop(0))
@@ -403,22 +408,22 @@ def find(csm: Csm, task_name: str, session_name: str) -> Tuple[Optional[Task], L
 
 class Run:
     """One run, from the trigger to the verdict."""
-    def __init__(self, csm: Csm, report: "Report", old: Optional[Task], noted: List[Session]):
-        self.csm, self.report, self.old, self.noted = csm, report, old, noted  # as they were before
+    def __init__(self, csm: Csm, old: Optional[Task], noted: List[Session]) -> None:
+        self.csm, self.report = csm, csm.report
+        self.old, self.noted = old, noted  # as they were before
         self.paths = [f"{TASKS}/{old.id}", TASKS] if old else []  # the first one works
         self.joined = bool(old and old.state == "running")  # somebody else started it
         self.reply = "" if self.joined else None  # type: Optional[str]  # None: does it run?
         self.refusal: Optional[Problem] = None    # of the first trigger
-        self.triggers, self.waited, self.over_at = 0, 0.0, 0.0  # over_at: 0 while it runs
+        self.triggers, self.waited, self.over_at = 0, 0.0, float("inf")
         self.begun = self.moved = False  # it has; its last message is not the one noted before
         self.errors: List[str] = []
 
     def trigger(self) -> None:
         """Send it. Where it got no answer, or is refused, CSM's state tells whether a run is there,
         and self.reply stays None until then."""
-        path, form = session_path(self.noted[0].name), {"cmd": "Backup"}  # type: str, Any
-        if self.old:
-            path, form = f"{TASKS}/{self.old.id}", None
+        path, form = (f"{TASKS}/{self.old.id}", None) if self.old else (
+            session_path(self.noted[0].name), {"cmd": "Backup"})
         self.triggers += 1
         before, self.report.started = self.report.started, "perhaps"
         try:
@@ -441,9 +446,11 @@ class Run:
             task = self.csm.look_at(old, self.paths)
             self.report.tasks = [task]
             begun = task.state == "running" or task.last_ran > old.last_ran
-            if self.joined and task.state != "running" and (old.last_ran or task.last_ran):
+            start = max(old.last_ran, task.last_ran)
+            if self.joined and task.state != "running" and (
+                    start > (0 if old.state == "running" else old.last_ran)):
                 # Only at its end a run's start is told for sure, and perhaps not even then.
-                since = max(old.last_ran, task.last_ran, self.noted[0].date - LONGEST_RUN) // 1
+                since = max(start, self.noted[0].date - LONGEST_RUN) // 1
         now = [self.csm.session(each.name) for each in self.noted]
         self.report.sessions = [each._replace(backup=newest(each, before, since))
                                 for each, before in zip(now, self.noted)]
@@ -483,13 +490,13 @@ class Run:
         """Is the run over? The task's flag, lastRan and message may change in any order."""
         if not self.old:
             return message_id(self.reply or "") == COMPLETED
-        task, known, sessions = self.report.tasks[0], self.old.messages, self.report.sessions
+        task, known = self.report.tasks[0], self.old.messages
         self.moved = self.moved or task.messages[-1] != known[-1]
         self.begun = self.begun or begun or self.moved or self.joined or bool(
-            self.reply and any(each.backup for each in sessions))
+            self.reply and any(each.backup for each in self.report.sessions))
         self.errors += [each for each in task.messages
                         if each not in known and message_id(each)[-1:] not in FINE]
-        over = self.begun and task.state not in ("running", "approval")
+        over = self.begun and task.state not in BUSY
         if message_id(task.messages[-1]) and (self.moved or over):
             self.report.message = task.messages[-1]
         return over
@@ -497,8 +504,8 @@ class Run:
     def proven(self, over: bool) -> bool:
         """Is the backup? Raises BackupFailed, OutcomeUnknown."""
         report = self.report
-        self.over_at = (self.over_at or self.waited) if over else 0.0
-        age = self.waited - self.over_at if over else -1.0
+        self.over_at = min(self.over_at, self.waited) if over else float("inf")
+        age = self.waited - self.over_at  # minus infinity while it runs
         for before, now in zip(self.noted, report.sessions):
             need(before.failed or not now.failed, BackupFailed(
                 f'session "{now.name}" turned Severe or haserror'))
@@ -506,12 +513,10 @@ class Run:
         need(backed_up or age < GRACE, BackupFailed("the run ended without a new valid backup"))
         if not self.old:
             return backed_up
-        last, own, wait = report.tasks[0].messages[-1], self.moved and not self.joined, GRACE
-        severity = message_id(last)[-1:]
-        if message_id(last) == FINISHED:  # else it may be a step's, or an old one
-            wait = 0.0 if own else SETTLE
-        elif own and severity != "I":
-            wait = SETTLE
+        last, own = report.tasks[0].messages[-1], self.moved and not self.joined
+        severity, finished = message_id(last)[-1:], message_id(last) == FINISHED
+        wait = (0.0 if own and finished else SETTLE if finished or own and severity != "I"
+                else GRACE)  # it may be a step's, or an old one
         if age >= 0 and self.errors or age >= wait and severity not in ("", "I"):
             report.message = (self.errors + [last])[0]
             raise BackupFailed("the run ended with an error")
@@ -528,8 +533,8 @@ class Report:
         self.args = argparse.Namespace(quiet=False, verbose=False, json=False, leef=None)
         self.began, self.said, self.shown = time.monotonic(), 0.0, ""
         self.title = self.server = self.message = ""  # what was found; HOST:PORT; CSM's last one
-        self.rule_id, self.rule_name, *self.event = [printable(each) for each in [
-            environment("RULE_ID"), environment("RULE_NAME")] + event]
+        self.event = list(map(printable, event))
+        self.rule_id, self.rule_name = map(printable, map(environment, ("RULE_ID", "RULE_NAME")))
         self.secrets: List[str] = []          # password and tokens
         self.started, self.tasks, self.sessions = "no", [], []  # type: str, List[Any], List[Any]
 
@@ -566,8 +571,7 @@ class Report:
 
     def state(self) -> str:
         """The task where it runs or waits, the sessions, and CSM's last message."""
-        told = [f"task {each.state}" for each in self.tasks
-                if each.state in ("running", "approval")]
+        told = [f"task {each.state}" for each in self.tasks if each.state in BUSY]
         told += [f'session "{each.name}" ({each.status}): '
                  + show_backup(each.backup, "no new backup") for each in self.sessions]
         return "; ".join(told + [self.message] * bool(self.message))
@@ -586,10 +590,10 @@ class Report:
     def conclude(self, outcome: str, code: ExitCode, text: str, hint: str) -> int:
         """Print the result, and send it where --leef says."""
         if code:
-            outcome, state = code.name.lower().replace("_", "-"), self.state()
-            parts = [self.title, text, state if self.started != "no" else "",
+            outcome = code.name.lower().replace("_", "-")
+            parts = [self.title, text, self.state() if self.started != "no" else "",
                      BEGUN[self.started] if code != ExitCode.FAILED else "", hint]
-            text = "; ".join(each for each in parts if each)
+            text = "; ".join(filter(None, parts))
         told = {  # as the README has it
             "version": VERSION, "exit_code": int(code), "outcome": outcome, "server": self.server,
             "message": printable(text), "started": self.started, "event": self.event,
@@ -634,18 +638,18 @@ def leef(told: Dict[str, Any]) -> bytes:
     packet = (f'<{131 if told["exit_code"] else 133}>{time.strftime("%b %e %H:%M:%S")} '
               f'{host or "localhost"} LEEF:2.0|run-cr-wflow-ds8k|run-cr-wflow-ds8k|{VERSION}|'
               f'{told["outcome"]}|^|')
-    for key, values in (  # what there is no room for is cut: hence this order
-            ("devTime", [int(time.time() * 1000)]), ("sev", [9 if told["exit_code"] else 3]),
-            ("cat", [told["outcome"]]), ("exitCode", [told["exit_code"]]),
-            ("started", [told["started"]]), ("msgId", [told["csm_message"]["id"]]),
-            ("server", [told["server"]]),
-            ("backups", [each["backup"]["id"] for each in sessions if each["backup"]]),
-            ("task", [each["name"] for each in told["tasks"]]), ("ruleId", [told["rule_id"]]),
-            ("sessions", [each["name"] for each in sessions]),
-            ("msg", [told["csm_message"]["text"]]), ("ruleName", [told["rule_name"]]),
-            ("event", [" ".join(told["event"])])):
+    for key, value in (  # what there is no room for is cut: hence this order
+            ("devTime", int(time.time() * 1000)), ("sev", 9 if told["exit_code"] else 3),
+            ("cat", told["outcome"]), ("exitCode", told["exit_code"]),
+            ("started", told["started"]), ("msgId", told["csm_message"]["id"]),
+            ("server", told["server"]),
+            ("backups", ",".join(each["backup"]["id"] for each in sessions if each["backup"])),
+            ("task", ",".join(each["name"] for each in told["tasks"])),
+            ("ruleId", told["rule_id"]), ("sessions", ",".join(each["name"] for each in sessions)),
+            ("msg", told["csm_message"]["text"]), ("ruleName", told["rule_name"]),
+            ("event", " ".join(told["event"]))):
         room = max(0, 1022 - len(packet.encode()) - len(key))  # of 1,024 bytes: RFC 3164
-        text = re.sub("[|^]", "_", printable(",".join(map(str, values)))).encode("utf-8", "replace")
+        text = re.sub("[|^]", "_", printable(str(value))).encode("utf-8", "replace")
         packet += f'{key}={text[:room].decode("utf-8", "ignore")}^' if room else ""
     return packet[:-1].encode()
 
@@ -687,26 +691,26 @@ def build_parser() -> Parser:
 def address(text: str, port: str, option: str) -> str:
     match = re.match(r"(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(?::(\d{1,5}))?:(\d{1,5})\Z",
                      f"{text.strip()}:{port}", re.ASCII)  # requests would rewrite another name
-    number = int(match.group(2) or match.group(3)) if match else 0
-    if not match or not 0 < number < 65536:
-        raise UsageError(f"{option}: not HOST, HOST:PORT or [IPv6]:PORT (no https://, no path)")
-    return f"{match.group(1)}:{number}"
+    host, number = (match.group(1), int(match.group(2) or match.group(3))) if match else ("", 0)
+    need(0 < number < 65536, UsageError(
+        f"{option}: not HOST, HOST:PORT or [IPv6]:PORT (no https://, no path)"))
+    return f"{host}:{number}"
 
 def credential(name: str, args: argparse.Namespace, report: Report) -> str:
-    given, password, file = getattr(args, name), name == "csm_user_passwd", args.password_file
+    given, secret, file = getattr(args, name), name == "csm_user_passwd", args.password_file
     if given is not None and args.base64:
         return base64.b64decode(given, validate=True).decode().rstrip("\n")
     if given is not None:
         return str(given)
-    if password and file is not None:
+    if secret and file is not None:
         file = 0 if file == "-" else file.encode()
         if file and os.stat(file).st_mode & 0o077:
             report.log("WARNING", "others can read the password file: chmod 600 it")
-        with open(file, encoding="utf-8-sig") as lines:
+        with time_limit(args.timeout), open(file, encoding="utf-8-sig") as lines:  # or a pipe
             return lines.read(65536).rstrip("\n")
     if name.upper() in os.environ or not (sys.stdin and sys.stdin.isatty()):
         return environment(name.upper())
-    if password:
+    if secret:
         import getpass  # only a terminal needs it
         return getpass.getpass("CSM password: ")
     report.write("stderr", "CSM user: ", end="")
@@ -716,7 +720,7 @@ def complete(args: argparse.Namespace, report: Report) -> None:
     """Get user and password, and check what argparse did not, before anything is sent."""
     names = [each for each in (args.csm_task, args.csm_session) if each is not None]
     need(all(map(str.strip, names)) and (names or args.list), UsageError(
-        "--csm_task is missing or blank"))
+        "--csm_task or --csm_session is missing or blank"))
     limits = (args.timeout, args.request_timeout, args.min_interval)
     need(all(each is None or 0 < each <= 86400 for each in limits), UsageError(
         "--timeout, --request-timeout, --min-interval: not above 0 and up to 86400"))
@@ -726,17 +730,18 @@ def complete(args: argparse.Namespace, report: Report) -> None:
     args.leef = None if args.leef is None else address(args.leef, "514", "--leef")
     args.fingerprint = [] if args.fingerprint is None else (
         re.sub("[: ]", "", args.fingerprint.lower()).split(","))
-    need(all(re.match(r"[0-9a-f]{64}\Z", each) for each in args.fingerprint), UsageError(
-        "--fingerprint: not the 64 hexadecimal digits of a SHA-256"))
+    need(len(args.fingerprint) in (0, 1, len(args.servers)) and all(
+        re.match(r"[0-9a-f]{64}\Z", each) for each in args.fingerprint), UsageError(
+        "--fingerprint: not the 64 hexadecimal digits of a SHA-256 (of a pair, two such)"))
     try:
         if args.ca_file is not None:
             args.ca_file = os.fsdecode(args.ca_file.encode())
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(args.ca_file)
         for name in ("csm_user", "csm_user_passwd"):
             setattr(args, name, credential(name, args, report))
-            need(re.match(r"[^\n]*\S[^\n]*\Z", getattr(args, name)), ValueError())
+            need(re.match(r"(?!\s*\Z).+\Z", getattr(args, name)), ValueError())
     except OSError as error:
-        raise UsageError(f"--ca-file or --password-file: {error.strerror}") from None
+        raise UsageError(f"--ca-file or --password-file: {error.strerror or error}") from None
     except (ValueError, EOFError):  # they would show the value
         raise UsageError(f"--{name} is missing, blank or not a line of text"
                          + (" in Base64" if args.base64 else "")) from None
@@ -745,7 +750,6 @@ def complete(args: argparse.Namespace, report: Report) -> None:
 
 def run(args: argparse.Namespace, report: Report) -> Tuple[str, str]:
     if args.insecure:
-        urllib3.disable_warnings()
         report.log("WARNING", "--insecure: whoever answers is given the password")
     csm = Csm(args, report)
     if args.list:
@@ -755,7 +759,7 @@ def run(args: argparse.Namespace, report: Report) -> Tuple[str, str]:
             if SAFEGUARDED in text_of(each.get("rulesname")).lower()]
         return "listed", (f"{len(report.tasks)} tasks, {len(report.sessions)} Safeguarded Copy "
                           f"sessions on {csm.servers[0]}")
-    if args.min_interval:  # one run of this host at a time looks and triggers, if that can be had
+    if args.min_interval and not args.check:  # one run of this host at a time looks and triggers
         with suppress(OSError), time_limit(min(args.request_timeout, args.timeout / 4)):
             args.lock = open(__file__, "rb")
             fcntl.flock(args.lock, fcntl.LOCK_EX)
@@ -776,7 +780,7 @@ def run(args: argparse.Namespace, report: Report) -> Tuple[str, str]:
         return "skipped", (f"{report.title}: nothing was started: its newest valid backup is "
                            f"{max(ages) / 60:.0f} minutes old")
     report.sessions = [each._replace(backup=None) for each in sessions]
-    Run(csm, report, task, sessions).follow()
+    Run(csm, task, sessions).follow()
     return "accepted" if args.no_wait else "verified", (
         f"{report.title}, after {time.monotonic() - report.began:.0f} s: {report.state()}")
 
@@ -788,7 +792,7 @@ def on_signal(signum: int, frame: Any) -> None:
 
 def listen(handler: Any) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])  # a parent may have blocked it
-    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):  # or ignore SIGINT: as nohup does
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):  # or ignore it: as a script's "&"
         if each == signal.SIGALRM or signal.getsignal(each) is not signal.SIG_IGN:
             signal.signal(each, handler)
 
@@ -801,6 +805,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     try:
         try:
             listen(on_signal)
+            warnings.simplefilter("ignore")  # of libraries: stderr has our own lines alone
             report.args = build_parser().parse_args(argv[:at])
             complete(report.args, report)
             outcome, text = run(report.args, report)
@@ -815,8 +820,9 @@ def main(argv: Optional[List[str]] = None) -> int:
     except KeyboardInterrupt as stop:
         code, text = ExitCode(128 + stop.args[0]), "stopped by a signal"
     except Exception as error:  # a bug; a traceback could show what is secret
-        line = traceback.extract_tb(error.__traceback__)[-1].lineno
-        code, text = ExitCode.INTERNAL, f"{type(error).__name__} in line {line}"
+        places = [f"{os.path.basename(each.filename)}:{each.lineno}"
+                  for each in traceback.extract_tb(error.__traceback__)]
+        code, text = ExitCode.INTERNAL, f'{type(error).__name__} in {" > ".join(places)}'
     return report.conclude(outcome, code, text, hint)
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import harness
 import pytest
 from conftest import PROGRAM, load_program
 from harness import PASSWORD, run_inside, server_options, start_program
-from simulated_csm import Request, SimulatedCsm
+from simulated_csm import Backup, Request, SimulatedCsm
 
 TASK = "ITSO_SGC_H3_LAH81"
 
@@ -722,6 +722,29 @@ def test_run_joined_after_a_refusal_whose_backup_was_there_before() -> None:
         assert csm.world.triggers == []
 
 
+def test_run_joined_after_a_refusal_that_makes_no_backup() -> None:
+    """And never tells its start, so that the one of a run 20 minutes ago is still shown: the backup
+    of that one is not taken for its own, since the task did not run when it was noted."""
+    before = int(time.time()) - 1200
+    with SimulatedCsm(backup_seconds=0.01) as csm:
+        task = csm.world.task(27)
+        task.outcome, csm.world.session(TASK).backups = "no-backup", [Backup(before + 10)]
+        hold_backup(csm, 3)
+        count = csm.on_request
+        csm.mutate = lambda request, reply: each_task(reply, {"lastRan": before * 1000})
+
+        def start(request: Request) -> None:
+            if request.path.endswith("/sessions/" + TASK):
+                csm.on_request = count
+                csm.world.start_run(27)
+
+        csm.on_request = start
+        result = run_inside(*server_options(csm), "-t", TASK, "--timeout", "20")
+        assert result.code == 7 and result.out == ""
+        assert "looking whether there is a run all the same" in result.err
+        assert csm.world.triggers == csm.world.backups_made == []
+
+
 @pytest.mark.parametrize("target", [["-t", TASK], ["-S", TASK]], ids=" ".join)
 @pytest.mark.parametrize("option", ["--json", "--no-wait"])
 @pytest.mark.parametrize("outcome, code, attempts", [("good", 0, 1), ("refuse", 8, 2)])
@@ -834,6 +857,17 @@ def test_lock_that_somebody_else_holds(tmp_path: pathlib.Path) -> None:
         result = run_inside(*server_options(csm), "-t", TASK, "--min-interval", "60", "--timeout",
                             "2", "--request-timeout", "6", program=program)
         assert result.code == 0 and len(csm.world.triggers) == 1
+
+
+def test_check_waits_for_no_lock(tmp_path: pathlib.Path) -> None:
+    """It triggers nothing, so another run need not end first."""
+    with SimulatedCsm() as csm, open(tmp_path / "program", "wb") as held:
+        program = load_program()
+        program.__file__ = held.name
+        fcntl.flock(held, fcntl.LOCK_EX)
+        result = run_inside(*server_options(csm), "-t", TASK, "--min-interval", "60", "--check",
+                            program=program)
+        assert result.code == 0 and csm.world.attempts == [] and result.seconds < 5
 
 
 def test_ten_runs_at_once(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:

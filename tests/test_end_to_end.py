@@ -649,6 +649,31 @@ def test_password_file(csm: SimulatedCsm, tmp_path: pathlib.Path, content: Optio
         assert csm.requests[0].form["password"] == PASSWORD
 
 
+def test_password_that_never_comes(csm: SimulatedCsm, tmp_path: pathlib.Path) -> None:
+    os.mkfifo(str(tmp_path / "password"), 0o600)
+    options = server_options(csm)
+    at = options.index("-p")
+    options[at:at + 2] = ["--password-file", str(tmp_path / "password")]
+    result = run_program(*options, "-t", TASK, "--timeout", "0.3", timeout=10)
+    check(result, csm, 2, 0)
+    assert "--password-file: " in last_line(result) and csm.tcp_connections == 0
+
+
+def test_libraries_that_warn(csm: SimulatedCsm, tmp_path: pathlib.Path) -> None:
+    """requests does, where it does not know so new a urllib3: cron would mail that each time."""
+    (tmp_path / "requests.py").write_text("""
+import sys, warnings
+warnings.warn("does not fit")
+sys.path.remove(%r)
+del sys.modules["requests"]
+import requests
+""" % str(tmp_path))
+    result = run_program(*server_options(csm), "-t", TASK, "--no-wait", "-q",
+                         env={"PYTHONPATH": str(tmp_path)})
+    assert (result.code, result.out, result.err) == (0, "", "")
+    assert len(csm.world.triggers) == 1
+
+
 @pytest.mark.parametrize("env", [{}, {"LANG": "C"}, {
     "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}], ids=["", "C", "really C"])
 def test_event_that_is_not_ascii(csm: SimulatedCsm, env: Dict[str, str]) -> None:
@@ -717,6 +742,7 @@ CANARY = "canary-7f3a"
     "-s=https://" + CANARY, "-s=%s/" % CANARY, "-s=a,b,c", "-s=a,", "-s=,", "-s=%s:0" % CANARY,
     "-s=%s:99999" % CANARY, "-s=%s:x" % CANARY, "-s=[::1", "-s=user@" + CANARY,
     "--fingerprint=" + CANARY, "--fingerprint=" + "0" * 63, "--fingerprint=",
+    "--fingerprint=%064d,%064d" % (1, 2),
     "--fingerprint +--ca-file=/nowhere/" + CANARY, "--fingerprint +--ca-file=/dev/null",
     "--fingerprint +--ca-file=",
     "+--leef=http://" + CANARY, "+-t", "+-p", "+first line\n" + CANARY])
