@@ -18,6 +18,7 @@ exit codes:
 """
 import argparse, base64, email.utils, enum, fcntl, hashlib, json, os, re
 import signal, socket, ssl, sys, threading, time, traceback, warnings
+from collections import Counter
 from contextlib import contextmanager, suppress
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, NoReturn, Optional, Tuple
 from urllib.parse import quote, quote_plus
@@ -204,8 +205,8 @@ class Csm:
         if code >= 400 or severity not in FINE:
             again = not command or code in (401, 403)  # not processed: log in, and try again
             problem = (LoginRefused if path == TOKENS else Denied if again else Refused)(self.what)
-            if isinstance(problem, Refused) and len(self.servers) > 1:
-                self._check_active()  # a standby refuses what the other server does
+            if isinstance(problem, Refused) and len(self.servers) > 1 and not self._check_active():
+                problem = Denied(str(problem))  # perhaps a standby, and the other server does it
             raise problem
         need(not command or severity == "I", lost(self.what))
         return data
@@ -247,8 +248,8 @@ class Csm:
             self._check_active()
         self.checked, self.report.server = time.monotonic(), self.servers[0]
 
-    def _check_active(self) -> None:
-        """GET /system/ha. Only a server that says that it is the standby is one."""
+    def _check_active(self) -> bool:
+        """GET /system/ha -> does it say that it is active? If that it is not: Standby, Denied."""
         role = "not told"
         with suppress(*ODD, Unreachable):  # a doubt is no reason to take no backup
             role = str(self._call("GET", "/system/ha").get("islocalactive")).lower()
@@ -256,6 +257,7 @@ class Csm:
             self.report.log("INFO", f"HA: is this server active: {role}; {self.what}")
         need(role != "false", (Standby if len(self.servers) > 1 else Denied)(
             f"{self.servers[0]} is the standby server, which runs no commands"))
+        return role == "true"
 
     def _try(self, method: str, path: str, parse: Parse, form: Any) -> Any:
         if not self.token or (  # of a pair, the active server may change unnoticed
@@ -289,7 +291,7 @@ class Csm:
             if hopeless or denied or now + 0.5 > self.deadline:
                 worst = max(faults, key=lambda each: (each.code == ExitCode.LOGIN, each.code))
                 told = {str(each).partition(" [")[0]: str(each) for each in faults}  # [time]
-                raise type(worst)("; ".join(told.values()))
+                raise (Refused if denied else type(worst))("; ".join(told.values()))
             self.report.log("WARNING", f"{faults[-1]}; trying again")
             if paths[0] in self.what:  # and not the log-in
                 paths.append(paths.pop(0))
@@ -494,8 +496,8 @@ class Run:
         self.moved = self.moved or task.messages[-1] != known[-1]
         self.begun = self.begun or begun or self.moved or self.joined or bool(
             self.reply and any(each.backup for each in self.report.sessions))
-        self.errors += [each for each in task.messages
-                        if each not in known and message_id(each)[-1:] not in FINE]
+        self.errors += [each for each in Counter(task.messages) - Counter(known)
+                        if message_id(each)[-1:] not in FINE]
         over = self.begun and task.state not in BUSY
         if message_id(task.messages[-1]) and (self.moved or over):
             self.report.message = task.messages[-1]

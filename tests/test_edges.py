@@ -407,6 +407,24 @@ def test_refused_since_somebody_else_was_faster() -> None:
         assert len(world.backups_made) == 1 and world.backups_made[0][1] in result.out
 
 
+def test_denied_since_somebody_else_was_faster() -> None:
+    """Whether HTTP 403 is how CSM says so is not known."""
+    with SimulatedCsm(backup_seconds=0.01) as csm:
+        hold_backup(csm, 3)
+        count = csm.on_request
+
+        def start(request: Request) -> None:
+            if request.path.endswith("/sessions/" + TASK):
+                csm.on_request = count
+                csm.world.start_run(27)
+
+        csm.on_request = start
+        csm.inject_when(is_trigger, "403", None)
+        result = run_inside(*server_options(csm), "-t", TASK, "--timeout", "20")
+        assert result.code == 0 and csm.world.triggers == []
+        assert len(csm.world.backups_made) == 1 and csm.world.backups_made[0][1] in result.out
+
+
 @pytest.mark.parametrize("kind", ["garbage", "garbage-after"])
 def test_trigger_answered_with_the_words_of_a_tls_error(kind: str) -> None:
     """Such an error tells that nothing was sent; words that the server sends do not."""
@@ -565,6 +583,19 @@ def test_role_that_cannot_be_read(servers: int, option: str, kind: str) -> None:
         assert any(each.path.endswith("/system/ha") for each in first.requests)
 
 
+@pytest.mark.parametrize("target", ["-t", "-S"])
+def test_standby_that_does_not_tell_its_role(target: str) -> None:
+    """It refuses the trigger, and /system/ha is not there: the other server is asked, too."""
+    with SimulatedCsm(backup_seconds=0.02) as second:
+        with SimulatedCsm(second.world, active=False) as first:
+            for server in (first, second):
+                server.inject_when(lambda request: request.path.endswith("/system/ha"), "404", None)
+            result = run_inside(*server_options(first, second), target, TASK, "--timeout", "20")
+        assert result.code == 0 and len(second.world.triggers) == 1
+        assert second.world.backups_made[0][1] in result.out
+        assert [sum(map(is_trigger, each.requests)) for each in (first, second)] == [1, 1]
+
+
 # --- Seen by a cold reader -----------------------------------------------------------------------
 
 def test_error_that_is_shown_only_while_it_runs() -> None:
@@ -583,6 +614,25 @@ def test_error_that_is_shown_only_while_it_runs() -> None:
         result = run_inside(*server_options(csm), "-t", TASK, "--timeout", "20")
         assert seen and result.code == 7 and seen[0] in result.err
         assert csm.world.backups_made[0][1] in result.err
+
+
+def test_error_in_the_words_of_an_earlier_one() -> None:
+    """Where texts bear no time, it differs in nothing from that of a run before."""
+    with SimulatedCsm(messages="array") as csm:
+        known = {"baseDate": 0, "msg": "IWNR0003E", "resultText": "IWNR0003E a step failed"}
+
+        def change(request: Request, reply: Any) -> Any:
+            for task in reply if isinstance(reply, list) else [reply]:
+                if isinstance(task, dict) and task.get("messages"):
+                    task["messages"].insert(0, known)
+                    if csm.world.backups_made:
+                        task["messages"].insert(-1, known)
+            return reply
+
+        csm.mutate = change
+        result = run_inside(*server_options(csm), "-t", TASK, "--timeout", "20")
+        assert result.code == 7 and "IWNR0003E a step failed" in result.err
+        assert len(csm.world.triggers) == 1 and csm.world.backups_made[0][1] in result.err
 
 
 def test_error_of_a_run_before_the_one_that_is_joined() -> None:
