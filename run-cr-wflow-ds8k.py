@@ -190,6 +190,8 @@ class Csm:
                               parse_int=lambda digits: int(digits[:25]))
         with suppress(*ODD):
             self.date = email.utils.parsedate_to_datetime(answer.headers["Date"]).timestamp()
+        if path == TOKENS and isinstance(data, dict) and printable(text_of(data.get("token"))):
+            self.report.secrets.append(text_of(data["token"]))  # though it may not be accepted
         # A text that is all of the answer to a log-in may be the token.
         message = self.message(data if path != TOKENS or isinstance(data, dict) else None)
         code, severity = answer.status_code, message_id(message)[-1:]
@@ -213,7 +215,7 @@ class Csm:
 
     def _failure(self, error: Any, lost: Any) -> Any:
         """What an error means. What a server sent in place of HTTP may echo a secret: not shown."""
-        server, shown, pools = self.servers[0], "not read", urllib3.exceptions
+        server, shown, pools = self.servers[0], "which could not be read", urllib3.exceptions
         cause = getattr(error.args[0] if error.args else None, "reason", None) or error
         match = re.search(r"certificate verify failed(: [^()]*[\w'])?|Fingerprints did not match|"
                           "hostname .{,200} doesn't match", str(error))
@@ -226,7 +228,8 @@ class Csm:
             reason = getattr(cause, "reason", None) or type(cause).__name__
             return lost(f"{self.what} got no answer: {reason}")
         host, _, port = server.rpartition(":")
-        with suppress(OSError, ValueError), time_limit(5):
+        left = self.deadline - time.monotonic()
+        with suppress(OSError, ValueError), time_limit(max(min(5, left), 0.01)):
             pem = ssl.get_server_certificate((host.strip("[]"), int(port)))
             digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest().upper()
             shown = ":".join(re.findall("..", digest))
@@ -243,7 +246,6 @@ class Csm:
         token = text_of(data.get("token")) if isinstance(data, dict) else ""
         need(re.match(r"[!-~]+\Z", token), LoginRefused(f"{self.what}: no token"))
         self.token = token
-        self.report.secrets.append(token)
         if len(self.servers) > 1 or self.args.check:
             self._check_active()
         self.checked, self.report.server = time.monotonic(), self.servers[0]
@@ -391,7 +393,8 @@ def find(csm: Csm, task_name: str, session_name: str) -> Tuple[Optional[Task], L
     """The target, and what CSM shows of it before the trigger. Raises NotFound, Refused."""
     names, tasks = csm.ask("GET", [TASKS], lambda data: (
         [each["name"] for each in named(data)],
-        [csm.task(each) for each in named(data) if each["name"] == task_name])
+        list({task.id: task for task in map(csm.task, [
+            each for each in named(data) if each["name"] == task_name])}.values()))
     ) if task_name else ([], [])
     title, ids = f'task "{task_name}" on {csm.servers[0]}', [each.id for each in tasks]
     need(len(ids) < 2, NotFound(f"{title} is there {len(ids)} times, with the ids {ids}"))
@@ -420,25 +423,28 @@ class Run:
         self.triggers, self.waited, self.over_at = 0, 0.0, float("inf")
         self.begun = self.moved = False  # it has; its last message is not the one noted before
         self.errors: List[str] = []
+        self.doubt = ""                           # why it is not known whether it runs
 
     def trigger(self) -> None:
         """Send it. Where it got no answer, or is refused, CSM's state tells whether a run is there,
         and self.reply stays None until then."""
         path, form = (f"{TASKS}/{self.old.id}", None) if self.old else (
             session_path(self.noted[0].name), {"cmd": "Backup"})
-        self.triggers += 1
+        self.triggers, self.doubt = self.triggers + 1, ""
         before, self.report.started = self.report.started, "perhaps"
         try:
             self.reply = self.csm.ask("POST", [path], self.csm.message, form)
             self.report.started = "yes"
             self.report.log("INFO", f"started: {self.reply}")
         except OutcomeUnknown as error:
-            self.csm.token = ""  # of a pair, another may be active now
+            self.csm.token, self.doubt = "", f": {error}"  # of a pair, another may be active now
             self.report.log("WARNING", f"{error}; looking whether it arrived")
         except (Unreachable, Refused) as error:  # this one was not processed
             self.report.started = before
             need(self.triggers > 1 or isinstance(error, Refused), error)
-            self.refusal = error if self.triggers == 1 else None
+            if self.triggers == 1:
+                self.refusal = error
+                self.csm.deadline = min(self.csm.deadline, time.monotonic() + FIRST_CONTACT)
             self.report.log("WARNING", f"{error}; looking whether there is a run all the same")
 
     def look(self) -> bool:
@@ -469,15 +475,18 @@ class Run:
         began = time.monotonic()
         while not args.no_wait or self.reply is None:
             left = self.csm.deadline - time.monotonic() - 0.5
-            need(left > 0, self.refusal or OutcomeUnknown("the deadline has passed"))
+            need(left > 0, self.refusal or OutcomeUnknown("the deadline has passed" + self.doubt))
             time.sleep(min(max(1.0, 0.05 * self.waited), LONGEST_PAUSE, left))
             self.waited = time.monotonic() - began
-            begun = self.look()
+            try:
+                begun = self.look()
+            except Unreachable as error:
+                raise self.refusal or error from None
             if self.reply is None and begun:
                 self.reply, report.started, self.joined = "", "yes", bool(self.refusal)
                 need(self.old or not self.refusal, BackupFailed(
                     f"{self.refusal}; and yet there is a new backup"))
-                self.refusal = None
+                self.refusal, self.doubt, self.csm.deadline = None, "", report.began + args.timeout
             elif self.refusal:
                 need(self.waited < HIDDEN, self.refusal)
             elif self.reply is None and self.triggers < 2 and self.waited >= args.request_timeout:
@@ -534,7 +543,7 @@ class Report:
     def __init__(self, event: List[str]) -> None:
         self.args = argparse.Namespace(quiet=False, verbose=False, json=False, leef=None)
         self.began, self.said, self.shown = time.monotonic(), 0.0, ""
-        self.title = self.server = self.message = ""  # what was found; HOST:PORT; CSM's last one
+        self.target = self.server = self.message = ""  # what was found; HOST:PORT; CSM's last one
         self.event = list(map(printable, event))
         self.rule_id, self.rule_name = map(printable, map(environment, ("RULE_ID", "RULE_NAME")))
         self.secrets: List[str] = []          # password and tokens
@@ -562,6 +571,9 @@ class Report:
             self.write("stderr", f"{show_time(time.time())} {level} {text}")
         elif terminal:
             self.write("stderr", text[:79], end="")
+
+    def title(self) -> str:  # of a pair, the server may change
+        return f"{self.target} on {self.server}" if self.target else ""
 
     def show(self, waited: float) -> None:
         """The state, at each change and each minute, on a terminal at each look."""
@@ -593,7 +605,7 @@ class Report:
         """Print the result, and send it where --leef says."""
         if code:
             outcome = code.name.lower().replace("_", "-")
-            parts = [self.title, text, self.state() if self.started != "no" else "",
+            parts = [self.title(), text, self.state() if self.started != "no" else "",
                      BEGUN[self.started] if code != ExitCode.FAILED else "", hint]
             text = "; ".join(filter(None, parts))
         told = {  # as the README has it
@@ -770,21 +782,21 @@ def run(args: argparse.Namespace, report: Report) -> Tuple[str, str]:
     except NotFound:  # a server that has just started may not show all at once
         time.sleep(1)
         task, sessions = find(csm, args.csm_task or "", args.csm_session or "")
-    what = f'task "{task.name}" (id {task.id})' if task else f'session "{sessions[0].name}"'
-    report.title = f"{what} on {csm.servers[0]}"
-    report.log("INFO", report.title)
+    report.target = (
+        f'task "{task.name}" (id {task.id})' if task else f'session "{sessions[0].name}"')
+    report.log("INFO", report.title())
     report.tasks, report.sessions = [task] if task else [], sessions
     if args.check:
-        return "checked", f"{report.title} is ready: nothing was started"
+        return "checked", f"{report.title()} is ready: nothing was started"
     ages = [each.date - each.backup.seconds if each.date and each.backup and each.backup.valid
             else 1e9 for each in sessions]
     if args.min_interval and -SKEW <= min(ages) and max(ages) < args.min_interval * 60:
-        return "skipped", (f"{report.title}: nothing was started: its newest valid backup is "
+        return "skipped", (f"{report.title()}: nothing was started: its newest valid backup is "
                            f"{max(ages) / 60:.0f} minutes old")
     report.sessions = [each._replace(backup=None) for each in sessions]
     Run(csm, task, sessions).follow()
     return "accepted" if args.no_wait else "verified", (
-        f"{report.title}, after {time.monotonic() - report.began:.0f} s: {report.state()}")
+        f"{report.title()}, after {time.monotonic() - report.began:.0f} s: {report.state()}")
 
 def on_signal(signum: int, frame: Any) -> None:
     if signum == signal.SIGALRM:

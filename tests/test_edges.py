@@ -6,6 +6,7 @@ import pathlib
 import re
 import shutil
 import socket
+import ssl
 import threading
 import time
 from typing import Any, Callable, Dict, Iterator, List, Tuple
@@ -440,6 +441,27 @@ def test_trigger_answered_with_the_words_of_a_tls_error(kind: str) -> None:
         assert kind == "garbage-after" or "GET" in between
 
 
+def test_refusal_by_a_server_that_then_fails() -> None:
+    """It is the refusal that is told, and soon."""
+    with SimulatedCsm() as csm:
+        csm.world.task(27).outcome = "refuse"
+        csm.inject_when(lambda request: bool(csm.world.attempts) and request.method == "GET",
+                        "503", None)
+        result = run_inside(*server_options(csm), "-t", TASK, "-q", "--timeout", "30")
+        assert result.code == 6 and result.seconds < 10 and len(csm.world.attempts) == 1
+        assert "was refused" in result.err and "answered 503" not in result.err
+
+
+@pytest.mark.parametrize("target", ["-t", "-S"])
+def test_why_it_is_not_known_whether_it_runs(target: str) -> None:
+    with SimulatedCsm() as csm:
+        csm.inject_when(is_trigger, "503", None)
+        result = run_inside(*server_options(csm), target, TASK, "-q", "--timeout", "2",
+                            "--request-timeout", "0.4")
+        assert result.code == 8 and csm.world.triggers == []
+        assert re.search("the deadline has passed: .* POST .* answered 503", result.err)
+
+
 def test_state_is_shown_while_it_is_open_whether_it_runs() -> None:
     with SimulatedCsm(backup_seconds=0.01) as csm:
         csm.inject_when(is_trigger, "reset-before")
@@ -548,6 +570,7 @@ def test_both_standby_at_the_trigger_for_a_while() -> None:
                                 "--json")
         assert result.code == 0 and len(first.world.triggers) == 1
         assert result.json["server"] == "%s:%d" % (second.host, second.port)
+        assert result.json["server"] in result.json["message"]
 
 
 def test_pair_where_this_user_may_not_run_it() -> None:
@@ -556,6 +579,24 @@ def test_pair_where_this_user_may_not_run_it() -> None:
         result = run_inside(*server_options(first, second), "-t", TASK, "--json", "--timeout", "20")
         assert result.code == 6 and result.json["started"] == "no" and result.seconds < 10
         assert "403" in result.err and first.world.attempts == []
+
+
+def test_task_that_is_listed_twice() -> None:
+    """With one id: that is one task."""
+    with SimulatedCsm(backup_seconds=0.02) as csm:
+        csm.mutate = lambda request, reply: 2 * reply if isinstance(reply, list) else reply
+        result = run_inside(*server_options(csm), "-t", TASK, "--timeout", "20")
+        assert result.code == 0 and len(csm.world.triggers) == 1
+        assert csm.world.backups_made[0][1] in result.out
+
+
+def test_certificate_that_cannot_be_shown_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ssl, "get_server_certificate", lambda *_: time.sleep(30))
+    with SimulatedCsm() as csm:
+        result = run_inside("-s", "127.0.0.1:%d" % csm.port, "-u", "admin", "-p", PASSWORD, "-t",
+                            TASK, "--timeout", "1")
+        assert result.code == 3 and result.seconds < 3 and csm.requests == []
+        assert "which could not be read" in result.err
 
 
 def test_session_whose_name_is_that_of_the_list() -> None:

@@ -162,6 +162,15 @@ def test_a_text_cut_amid_a_secret(csm: SimulatedCsm, length: int) -> None:
     assert_clean(result.text)
 
 
+def test_token_that_comes_with_an_error(csm: SimulatedCsm) -> None:
+    """Such a log-in is not accepted: its token is a secret all the same."""
+    text = "IWNR0009E %s is not permitted" % TOKEN
+    csm.mutate = lambda request, value: {"token": TOKEN, "msgTranslated": text}
+    result = run_inside(*options(csm), "-t", TASK, "-v")
+    assert result.code == 4 and "IWNR0009E *** is not permitted" in result.err
+    assert_clean(result.text)
+
+
 def test_no_secret_in_the_leef_event(csm: SimulatedCsm) -> None:
     give_canary_token(csm, ECHOES["echo"])
     csm.world.task(TASK).outcome = "error"
