@@ -215,11 +215,11 @@ class Csm:
 
     def _failure(self, error: Any, lost: Any) -> Any:
         """What an error means. What a server sent in place of HTTP may echo a secret: not shown."""
-        server, shown, pools = self.servers[0], "which could not be read", urllib3.exceptions
+        server, shown, errors = self.servers[0], "which could not be read", urllib3.exceptions
         cause = getattr(error.args[0] if error.args else None, "reason", None) or error
         match = re.search(r"certificate verify failed(: [^()]*[\w'])?|Fingerprints did not match|"
                           "hostname .{,200} doesn't match", str(error))
-        if isinstance(cause, (pools.NewConnectionError, pools.ConnectTimeoutError)):
+        if isinstance(cause, (errors.NewConnectionError, errors.ConnectTimeoutError)):
             reason = str(cause.args[-1]).rpartition(": ")[2].partition(" (connect")[0]
             return Unreachable(f"{server} cannot be reached: {reason}")
         if not match or not isinstance(error, requests.exceptions.SSLError):
@@ -318,7 +318,7 @@ class Csm:
         return self.text(text if text.startswith(name) else f"{name} {text}")
 
     def task(self, data: Any) -> Task:
-        """sessions: of the steps Backup, else all; messages: the last ones; from 6.3.2 on one."""
+        """sessions: of the steps Backup, else all; messages: "", and the last ones (6.3.2: one)."""
         messages = [data["lastmessage"]] if data.get("lastmessage") else data.get("messages") or []
         sessions = [text_of(each.get("sessionName")) for each in rows(data.get("actions"))
                     if text_of(each.get("command")).strip().lower() == "backup"]
@@ -345,7 +345,8 @@ class Csm:
                  for key in sequence if key.lower() == "backupresults"
                  for each in rows(sequence[key])]
         backups, status = [each for each in found if each], text_of(data.get("status"))
-        date = min(self.date or time.time(), time.time())  # in doubt the earlier one
+        # In doubt the earlier time. A backup of a later one (a clock that ran ahead) is no floor.
+        date = min(self.date or time.time(), time.time())
         return Session(
             name=name, status=self.text(status), state=self.text(data.get("state")),
             kind=text_of(data.get("rulesname")), date=self.date, backup=best(backups),
@@ -634,13 +635,13 @@ class Report:
         """In a thread, since a name may take long to be resolved: 2 s at the most."""
         sent: List[bool] = []
         host, _, port = self.args.leef.rpartition(":")
-        def send() -> None:
+        def deliver() -> None:
             with suppress(OSError, ValueError):
                 found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_DGRAM)[0]
                 with socket.socket(*found[:2]) as sender:
                     sent.append(sender.sendto(packet, found[4]) > 0)
         with suppress(RuntimeError):  # no more threads can be had
-            thread = threading.Thread(target=send, daemon=True)
+            thread = threading.Thread(target=deliver, daemon=True)
             thread.start()
             thread.join(2)
         if not sent:
