@@ -88,3 +88,19 @@ def run_program(*argv: str, env: Optional[Dict[str, str]] = None, stdin: bytes =
         process.kill()
     return Result(process.returncode, out.decode("utf-8"), err.decode("utf-8"),
                   time.monotonic() - began)
+
+
+def run_signalled(number: int, *argv: str) -> Result:
+    """A task that hangs, and the signal once the program has looked at it."""
+    with SimulatedCsm() as csm:
+        for task in csm.world.tasks:
+            task.outcome = "hang"
+        process = start_program(*server_options(csm), *argv)
+        until = time.monotonic() + 20
+        while not (csm.world.triggers and csm.requests[-1].method == "GET"):
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=20)
+        assert csm.errors == []
+    return Result(process.returncode, out.decode("utf-8"), err.decode("utf-8"), 0)

@@ -2,11 +2,10 @@
 is."""
 import re
 import signal
-import time
 from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 
 import pytest
-from harness import Result, run_inside, run_program, server_options, start_program
+from harness import Result, run_inside, run_program, run_signalled, server_options
 from simulated_csm import SimulatedCsm
 
 from conftest import PROGRAM, load_program
@@ -72,25 +71,11 @@ def run_internal(*more: str) -> Result:
         return run_inside(*server_options(csm), "-t", TASK, *more, program=program)
 
 
-def run_signalled(number: int, *more: str) -> Result:
-    with SimulatedCsm() as csm:
-        csm.world.task(TASK).outcome = "hang"
-        process = start_program(*server_options(csm), "-t", TASK, *more)
-        until = time.monotonic() + 20
-        while not (csm.world.triggers and csm.requests[-1].method == "GET"):
-            assert time.monotonic() < until
-            time.sleep(0.02)
-        process.send_signal(number)
-        out, err = process.communicate(timeout=20)
-        assert csm.errors == []
-    return Result(process.returncode, out.decode("utf-8"), err.decode("utf-8"), 0)
-
-
 OTHERS = {
     1: (run_internal, "internal"),
     3: (run_unreachable, "unreachable"),
-    130: (lambda *more: run_signalled(signal.SIGINT, *more), "interrupted"),
-    143: (lambda *more: run_signalled(signal.SIGTERM, *more), "terminated"),
+    130: (lambda *more: run_signalled(signal.SIGINT, "-t", TASK, *more), "interrupted"),
+    143: (lambda *more: run_signalled(signal.SIGTERM, "-t", TASK, *more), "terminated"),
 }  # type: Dict[int, Any]
 
 

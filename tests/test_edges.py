@@ -939,26 +939,18 @@ def test_odd_entries_among_the_sessions(named: List[str]) -> None:
     run_with_odd_entries("/sessions/short", ODD_SESSIONS, *named)
 
 
-def test_lock_that_somebody_else_holds(tmp_path: pathlib.Path) -> None:
-    """Waiting for it must leave the time for a backup."""
+@pytest.mark.parametrize("triggers, more", [
+    (1, ["--timeout", "2", "--request-timeout", "6"]), (0, ["--check"])], ids=["run", "check"])
+def test_lock_that_somebody_else_holds(tmp_path: pathlib.Path, triggers: int, more: List[str]
+                                       ) -> None:
+    """Waiting for it must leave the time for a backup; --check, which triggers none, does not."""
     with SimulatedCsm() as csm, open(tmp_path / "program", "wb") as held:
         program = load_program()
         program.__file__ = held.name
         fcntl.flock(held, fcntl.LOCK_EX)
-        result = run_inside(*server_options(csm), "-t", TASK, "--min-interval", "60", "--timeout",
-                            "2", "--request-timeout", "6", program=program)
-        assert result.code == 0 and len(csm.world.triggers) == 1
-
-
-def test_check_waits_for_no_lock(tmp_path: pathlib.Path) -> None:
-    """It triggers nothing, so another run need not end first."""
-    with SimulatedCsm() as csm, open(tmp_path / "program", "wb") as held:
-        program = load_program()
-        program.__file__ = held.name
-        fcntl.flock(held, fcntl.LOCK_EX)
-        result = run_inside(*server_options(csm), "-t", TASK, "--min-interval", "60", "--check",
+        result = run_inside(*server_options(csm), "-t", TASK, "--min-interval", "60", *more,
                             program=program)
-        assert result.code == 0 and csm.world.attempts == [] and result.seconds < 5
+        assert result.code == 0 and len(csm.world.triggers) == triggers and result.seconds < 5
 
 
 def test_ten_runs_at_once(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import types
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional
 
 import pytest
-from harness import Result, run_inside, run_program, server_options, start_program
+from harness import Result, run_inside, run_program, run_signalled, server_options
 from simulated_csm import SimulatedCsm
 
 from conftest import load_program
@@ -239,19 +239,10 @@ def test_internal_error(receiver: Any) -> None:
 @pytest.mark.parametrize("number, code, name", [
     (signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")])
 def test_signal(number: int, code: int, name: str, receiver: Any) -> None:
-    with SimulatedCsm() as csm:
-        csm.world.task(TASK).outcome = "hang"
-        process = start_program(*server_options(csm), "-t", TASK, "--json", "--leef",
-                                "127.0.0.1:%d" % receiver.port)
-        until = time.monotonic() + 20
-        while not (csm.world.triggers and csm.requests[-1].method == "GET"):
-            assert time.monotonic() < until
-            time.sleep(0.02)
-        process.send_signal(number)
-        out, err = process.communicate(timeout=20)
-        event = parse_leef(receiver.receive())
-    assert process.returncode == code and csm.errors == []
-    compare(event, Result(code, out.decode(), err.decode(), 0))
+    result = run_signalled(number, "-t", TASK, "--json", "--leef", "127.0.0.1:%d" % receiver.port)
+    event = parse_leef(receiver.receive())
+    assert result.code == code
+    compare(event, result)
     assert event.id == name and event["started"] == "yes"
 
 
