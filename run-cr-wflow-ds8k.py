@@ -441,7 +441,7 @@ class Run:
             self.csm.token, self.doubt = "", f": {error}"  # of a pair, another may be active now
             self.report.log("WARNING", f"{error}; looking whether it arrived")
         except (Unreachable, Refused) as error:  # this one was not processed
-            self.report.started = before
+            self.report.started, self.doubt = before, f": {error}"
             need(self.triggers > 1 or isinstance(error, Refused), error)
             if self.triggers == 1:
                 self.refusal = error

@@ -9,7 +9,7 @@ import socket
 import ssl
 import threading
 import time
-from typing import Any, Callable, Dict, Iterator, List, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import harness
 import pytest
@@ -452,14 +452,17 @@ def test_refusal_by_a_server_that_then_fails() -> None:
         assert "was refused" in result.err and "answered 503" not in result.err
 
 
+@pytest.mark.parametrize("times, why", [(None, "answered 503"), (1, "IWNR0009E .* was refused")])
 @pytest.mark.parametrize("target", ["-t", "-S"])
-def test_why_it_is_not_known_whether_it_runs(target: str) -> None:
+def test_why_it_is_not_known_whether_it_runs(target: str, times: Optional[int], why: str) -> None:
+    """The first trigger got no clear answer; what the last one got is told."""
     with SimulatedCsm() as csm:
-        csm.inject_when(is_trigger, "503", None)
+        csm.world.task(27).outcome, csm.world.session(TASK).outcome = "refuse", "error"
+        csm.inject_when(is_trigger, "503", times)
         result = run_inside(*server_options(csm), target, TASK, "-q", "--timeout", "2",
                             "--request-timeout", "0.4")
         assert result.code == 8 and csm.world.triggers == []
-        assert re.search("the deadline has passed: .* POST .* answered 503", result.err)
+        assert re.search("the deadline has passed: .* POST .* %s" % why, result.err)
 
 
 def test_state_is_shown_while_it_is_open_whether_it_runs() -> None:
