@@ -20,8 +20,10 @@ if "$base" -c 'import sys; sys.exit(sys.version_info >= (3, 9))' 2>/dev/null; th
 fi
 python=$(sh tests/venv.sh tests -r requirements.txt -r tests/requirements.txt) || exit 1
 
-# Compiled files and caches go where git ignores them, not among the sources.
+# Compiled files and caches go where git ignores them, not among the sources; they are worth it,
+# whatever the environment says of them: each worker would compile all modules again.
 export PYTHONPYCACHEPREFIX="$PWD/.venv/cache/pycache"
+unset PYTHONDONTWRITEBYTECODE
 result=0
 
 if [ $# -eq 0 ]; then
@@ -34,6 +36,7 @@ fi
 echo "pytest: Python $("$python" -c 'import platform, requests, urllib3
 print("%s, requests %s, urllib3 %s" % (
     platform.python_version(), requests.__version__, urllib3.__version__))')"
+"$python" -m pytest -c tests/pytest.ini --rootdir . -q --collect-only >/dev/null 2>&1  # compiles
 # More workers than processors: the tests mostly wait.
 "$python" -m pytest -c tests/pytest.ini --rootdir . -q -n 12 "$@" || result=$?
 exit $result

@@ -36,7 +36,7 @@ ODD = "50%/Z\u00fcrich"
 OUTCOMES = {0: "verified", 1: ("internal-error", "internal"), 2: "usage", 3: "unreachable",
             4: "login", 5: "not-found", 6: "refused", 7: "failed", 8: "unknown"}
 
-# Loads the program, makes its pauses and its GRACE shorter, and calls main().
+# Loads the program, makes its pauses and its periods shorter, and calls main().
 LAUNCHER = """
 import importlib.util, sys, time
 class Quick:
@@ -48,14 +48,14 @@ spec = importlib.util.spec_from_file_location("program", sys.argv[1])
 program = sys.modules["program"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(program)
 assert program.time is time and program.GRACE == 60
-program.time, program.GRACE = Quick(), 0.6
+program.time, program.GRACE, program.SETTLE, program.HIDDEN = Quick(), 0.6, 0.2, 0.6
 sys.exit(program.main(sys.argv[2:]))
 """
 
 
 def run_quickly(*argv: str) -> Result:
     began = time.monotonic()
-    done = subprocess.run([PROGRAM_PYTHON, "-c", LAUNCHER, str(PROGRAM)] + list(argv), env={},
+    done = subprocess.run([PROGRAM_PYTHON, "-B", "-c", LAUNCHER, str(PROGRAM)] + list(argv), env={},
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, timeout=60)
     return Result(done.returncode, done.stdout.decode(), done.stderr.decode(),
@@ -221,7 +221,7 @@ CASES = [
     Case("error-after-backup", 7, 1, before=task_outcome("error-after-backup"),
          told=("IWNR0001E", "{backup}"), backup=True),
     Case("ends-with-warning", 7, 1, before=task_outcome("warning"),
-         told=("IWNR0002W", "{backup}"), backup=True),
+         told=("IWNR0002W", "{backup}"), backup=True, quickly=True),
     Case("severe", 7, 1, before=task_outcome("severe"), told=("Severe", TASK)),
     Case("session-severe", 7, 1, IN_SESSION, {"blocking": False}, session_outcome("severe"),
          ("Severe", SESSION), SESSION),
@@ -245,26 +245,28 @@ CASES = [
          told=(TASK,)),
     # CSM refuses.
     Case("refused-200", 6, 0, before=task_outcome("refuse"), told=("IWNR0009E",)),
-    Case("refused-400", 6, 0, before=task_outcome("refuse-http"), told=("IWNR0009E",)),
+    Case("refused-400", 6, 0, before=task_outcome("refuse-http"), told=("IWNR0009E",),
+         quickly=True),
     Case("session-refused-200", 6, 0, IN_SESSION, {}, session_outcome("error"), ("IWNR0009E",),
-         SESSION),
+         SESSION, quickly=True),
     Case("session-refused-400", 6, 0, IN_SESSION, {}, session_outcome("refuse-http"),
-         ("IWNR0009E",), SESSION),
+         ("IWNR0009E",), SESSION, quickly=True),
     Case("approval", 6, 0, before=task_outcome("approval"), told=("approval",)),
     *[Case("approval-in-between-%s" % how, 6, 0, world={"approval": how}, told=("IWNR0005E",),
-           before=on_path("/scheduledtasks", task_outcome("good", pendingApproval=True)))
+           before=on_path("/scheduledtasks", task_outcome("good", pendingApproval=True)),
+           quickly=True)
       for how in ("refuse-E", "409")],
     # The task runs already: it is joined.
     Case("joined", 0, 0, before=run_of_somebody_else("", "/" + TASK), backup=True),
-    Case("joined-after-its-backup", 0, 0, ("-t", TASK, "-S", TASK), backup=True, before=several(
-        run_of_somebody_else("", "/" + TASK, SESSION,
-                             steps=((TASK, "Backup"), (SESSION, "Backup"))), backup_of_the_run)),
+    Case("joined-after-its-backup", 0, 0, ("-t", TASK, "-S", TASK), backup=True, quickly=True,
+         before=several(run_of_somebody_else("", "/" + TASK, SESSION, steps=(
+             (TASK, "Backup"), (SESSION, "Backup"))), backup_of_the_run)),
     Case("joined-without-backup", 7, 0, told=(TASK,), quickly=True, before=several(
         old_backup_of_now, run_of_somebody_else("", "/" + TASK, outcome="no-backup"))),
     Case("joined-with-error", 7, 0, told=("IWNR0001E",),
          before=run_of_somebody_else("", "/" + TASK, outcome="error")),
     *[Case("joined-in-between-%s" % how, 0, 0, world={"running_again": how}, backup=True,
-           before=run_of_somebody_else("/" + TASK, "/%d" % TASK_ID))
+           quickly=True, before=run_of_somebody_else("/" + TASK, "/%d" % TASK_ID))
       for how in ("refuse-E", "409", "500")],
     # Logging in.
     *[Case("login-%s" % how, 4, 0, world={"login": "refuse", "bad_login": how},
