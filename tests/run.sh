@@ -37,6 +37,6 @@ echo "pytest: Python $("$python" -c 'import platform, requests, urllib3
 print("%s, requests %s, urllib3 %s" % (
     platform.python_version(), requests.__version__, urllib3.__version__))')"
 "$python" -m pytest -c tests/pytest.ini --rootdir . -q --collect-only >/dev/null 2>&1  # compiles
-# More workers than processors: the tests mostly wait.
-"$python" -m pytest -c tests/pytest.ini --rootdir . -q -n 12 "$@" || result=$?
+# More workers than processors: the tests mostly wait. Whoever is done takes over from the others.
+"$python" -m pytest -c tests/pytest.ini --rootdir . -q -n 12 --dist worksteal "$@" || result=$?
 exit $result
