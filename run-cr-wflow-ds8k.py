@@ -41,7 +41,7 @@ FINISHED, COMPLETED = "IWNR2212I", "IWNR1026I"  # a task has, a command to a ses
 SAFEGUARDED = "safeguarded copy"  # in the session type, rulesname
 BUSY = ("running", "approval")  # the states of a task that runs or waits
 # Our own choices, in seconds:
-FIRST_CONTACT = 30.0       # how long a server that never let us in is tried
+FIRST_CONTACT = 30.0       # how long a server that never let us in, or has refused, is tried
 GRACE, SETTLE = 60.0, 5.0  # for a late or not yet valid backup; for a late message
 SKEW = 60.0                # by which the clocks of CSM and storage may differ
 RECHECK = 30.0             # how often a pair is asked which server is active
@@ -190,8 +190,9 @@ class Csm:
                               parse_int=lambda digits: int(digits[:25]))
         with suppress(*ODD):
             self.date = email.utils.parsedate_to_datetime(answer.headers["Date"]).timestamp()
-        if path == TOKENS and isinstance(data, dict) and printable(text_of(data.get("token"))):
-            self.report.secrets.append(text_of(data["token"]))  # though it may not be accepted
+        token = text_of(data.get("token")) if path == TOKENS and isinstance(data, dict) else ""
+        if re.search("[!-~]", token):
+            self.report.secrets.append(token)  # though it may not be accepted
         # A text that is all of the answer to a log-in may be the token.
         message = self.message(data if path != TOKENS or isinstance(data, dict) else None)
         code, severity = answer.status_code, message_id(message)[-1:]
@@ -277,7 +278,7 @@ class Csm:
         before the trigger, gives up where all said twice what is firm, or where no server ever let
         us in; a command, where it was denied twice."""
         began, pause, enough = time.monotonic(), 0.25, 2 * len(self.servers)
-        faults: List[Unreachable] = []
+        faults, denials = [], 0  # type: List[Unreachable], int
         while True:
             try:
                 return self._try(method, paths[0], parse, form)
@@ -289,11 +290,11 @@ class Csm:
                 self.checked and faults[-1].code == ExitCode.LOGIN)
             hopeless = self.report.started == "no" and len(faults) == enough and (
                 firm or not self.checked and now > began + FIRST_CONTACT)
-            denied = method == "POST" and [type(each) for each in faults].count(Denied) > 1
-            if hopeless or denied or now + 0.5 > self.deadline:
+            denials += method == "POST" and type(faults[-1]) is Denied
+            if hopeless or denials > 1 or now + 0.5 > self.deadline:
                 worst = max(faults, key=lambda each: (each.code == ExitCode.LOGIN, each.code))
                 told = {str(each).partition(" [")[0]: str(each) for each in faults}  # [time]
-                raise (Refused if denied else type(worst))("; ".join(told.values()))
+                raise (Refused if denials > 1 else type(worst))("; ".join(told.values()))
             self.report.log("WARNING", f"{faults[-1]}; trying again")
             if paths[0] in self.what:  # and not the log-in
                 paths.append(paths.pop(0))

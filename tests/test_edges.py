@@ -426,6 +426,23 @@ def test_denied_since_somebody_else_was_faster() -> None:
         assert len(csm.world.backups_made) == 1 and csm.world.backups_made[0][1] in result.out
 
 
+def test_denied_twice_with_other_faults_in_between() -> None:
+    """Two triggers are enough, whatever happens between them."""
+    with SimulatedCsm() as csm:
+        logins: List[str] = []
+
+        def every_second(request: Request) -> bool:
+            if request.path.endswith("/tokens"):
+                logins.append(request.path)
+            return request.path.endswith("/tokens") and len(logins) % 2 == 0
+
+        csm.inject_when(every_second, "500", None)
+        csm.inject_when(is_trigger, "403", None)
+        result = run_inside(*server_options(csm), "-t", TASK, "--json", "--timeout", "5")
+        assert result.code == 6 and result.json["started"] == "no"
+        assert sum(map(is_trigger, csm.requests)) == 2 and csm.world.attempts == []
+
+
 @pytest.mark.parametrize("kind", ["garbage", "garbage-after"])
 def test_trigger_answered_with_the_words_of_a_tls_error(kind: str) -> None:
     """Such an error tells that nothing was sent; words that the server sends do not."""

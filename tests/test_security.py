@@ -171,6 +171,14 @@ def test_token_that_comes_with_an_error(csm: SimulatedCsm) -> None:
     assert_clean(result.text)
 
 
+@pytest.mark.parametrize("token", ["", " ", "\u00a0", "\x01"])
+def test_token_of_blanks(csm: SimulatedCsm, token: str) -> None:
+    """It is none, and hiding it would spoil all texts."""
+    csm.mutate = lambda request, value: {"token": token, "msgTranslated": "IWNR0009E no such user"}
+    result = run_inside(*options(csm), "-t", TASK)
+    assert result.code == 4 and "IWNR0009E no such user" in result.err
+
+
 def test_no_secret_in_the_leef_event(csm: SimulatedCsm) -> None:
     give_canary_token(csm, ECHOES["echo"])
     csm.world.task(TASK).outcome = "error"
