@@ -84,7 +84,7 @@ Session = NamedTuple("Session", [  # kind: rulesname; failed: Severe or haserror
     ("backup", Optional[Backup]),  # the newest; once it runs, the newest of the new ones
     ("kind", str), ("failed", bool), ("date", float), ("backups", List[Backup]),
     ("whole", bool),    # all of its backups could be read, and there are some
-    ("floor", float)])  # only a backup of a later time is a new one
+    ("new_after", float)])  # only a backup of a later time is a new one
 
 def need(good: Any, problem: Exception) -> None:
     if not good:
@@ -128,12 +128,12 @@ def environment(name: str) -> str:  # whatever the locale is
 def best(backups: List[Backup]) -> Optional[Backup]:
     return max(backups, key=lambda each: (each.valid, each.seconds), default=None)
 
-def newest(now: Session, before: Session, since: float) -> Optional[Backup]:
+def new_backup(now: Session, before: Session, since: float) -> Optional[Backup]:
     """The newest backup of those that came after all that there was `before`, or, of a run that was
     joined, not before its start, `since`."""
     known = [each.id for each in before.backups]
     return best([each for each in now.backups if each.seconds >= since
-                 or each.id not in known and each.seconds > before.floor])
+                 or (each.id not in known and each.seconds > before.new_after)])
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
@@ -278,7 +278,8 @@ class Csm:
         before the trigger, gives up where all said twice what is firm, or where no server ever let
         us in; a command, where it was denied twice."""
         began, pause, enough = time.monotonic(), 0.25, 2 * len(self.servers)
-        faults, denials = [], 0  # type: List[Unreachable], int
+        faults: List[Unreachable] = []
+        denials = 0
         while True:
             try:
                 return self._try(method, paths[0], parse, form)
@@ -286,10 +287,11 @@ class Csm:
                 faults, now = (faults + [fault])[-enough:], time.monotonic()
             if enough > 2 or self.status not in (404, 405):
                 self.token = ""  # another server may be active; HTML may be a log-in page
-            firm = all(each.firm for each in faults) and not (
+            all_firm = all(each.firm for each in faults) and not (
                 self.checked and faults[-1].code == ExitCode.LOGIN)
+            never_let_in = not self.checked and now > began + FIRST_CONTACT
             hopeless = self.report.started == "no" and len(faults) == enough and (
-                firm or not self.checked and now > began + FIRST_CONTACT)
+                all_firm or never_let_in)
             denials += method == "POST" and type(faults[-1]) is Denied
             if hopeless or denials > 1 or now + 0.5 > self.deadline:
                 worst = max(faults, key=lambda each: (each.code == ExitCode.LOGIN, each.code))
@@ -346,13 +348,13 @@ class Csm:
                  for key in sequence if key.lower() == "backupresults"
                  for each in rows(sequence[key])]
         backups, status = [each for each in found if each], text_of(data.get("status"))
-        # In doubt the earlier time. A backup of a later one (a clock that ran ahead) is no floor.
-        date = min(self.date or time.time(), time.time())
+        date = self.date or time.time()
         return Session(
             name=name, status=self.text(status), state=self.text(data.get("state")),
             kind=text_of(data.get("rulesname")), date=self.date, backup=best(backups),
             failed=status.lower() == "severe" or truth(data.get("haserror")), backups=backups,
-            whole=bool(found) and all(found), floor=max([date - SKEW] + [
+            # Not after a backup of a clock that ran ahead: no later one would pass for new.
+            whole=bool(found) and all(found), new_after=max([date - SKEW] + [
                 each.seconds for each in backups if each.seconds <= date + SKEW]))
 
     def session(self, name: str) -> Any:
@@ -384,9 +386,9 @@ def find_session(csm: Csm, name: str, others: List[str]) -> Any:
         if not isinstance(data, list):
             return csm.read_session(data, name)
         names = [each["name"] for each in named(data)]
-        need(name in names, NotFound(
-            f'{csm.servers[0]} shows no {"task and no " if others else ""}session "{name}"; '
-            + closest(name, names + others)))
+        if name not in names:
+            raise NotFound(f'{csm.servers[0]} shows no {"task and no " if others else ""}session '
+                           f'"{name}"; ' + closest(name, names + others))
         return None
     paths = [session_path(name), SESSIONS + "short"]
     return csm.ask("GET", paths[::-1] if others else paths, read) or csm.session(name)
@@ -400,8 +402,8 @@ def find(csm: Csm, task_name: str, session_name: str) -> Tuple[Optional[Task], L
     ) if task_name else ([], [])
     title, ids = f'task "{task_name}" on {csm.servers[0]}', [each.id for each in tasks]
     need(len(ids) < 2, NotFound(f"{title} is there {len(ids)} times, with the ids {ids}"))
-    need(tasks or not task_name or not session_name, NotFound(
-        f"{title} is not there; {closest(task_name, names)}"))
+    if task_name and session_name and not tasks:
+        raise NotFound(f"{title} is not there; {closest(task_name, names)}")
     wanted = tasks[0].sessions if tasks and not session_name else [session_name or task_name]
     found = [find_session(csm, each, [] if tasks else names) for each in dict.fromkeys(wanted)]
     # A list of backups that was empty, or odd, may be whole the next time.
@@ -420,51 +422,66 @@ class Run:
         self.old, self.noted = old, noted  # as they were before
         self.paths = [f"{TASKS}/{old.id}", TASKS] if old else []  # the first one works
         self.joined = bool(old and old.state == "running")  # somebody else started it
-        self.reply = "" if self.joined else None  # type: Optional[str]  # None: does it run?
-        self.refusal: Optional[Problem] = None    # of the first trigger
+        self.begun = self.joined    # it has, as the task's flag and lastRan tell
+        self.moved = False          # its last message is not the one noted before
+        self.errors: List[str] = []  # that were not there before
+        self.doubt = ""             # why it is not known whether it runs
         self.triggers, self.waited, self.over_at = 0, 0.0, float("inf")
-        self.begun = self.moved = False  # it has; its last message is not the one noted before
-        self.errors: List[str] = []
-        self.doubt = ""                           # why it is not known whether it runs
 
     def trigger(self) -> None:
         """Send it. Where it got no answer, or is refused, CSM's state tells whether a run is there,
-        and self.reply stays None until then."""
+        and report.started is not "yes" until then."""
         path, form = (f"{TASKS}/{self.old.id}", None) if self.old else (
             session_path(self.noted[0].name), {"cmd": "Backup"})
         self.triggers, self.doubt = self.triggers + 1, ""
         before, self.report.started = self.report.started, "perhaps"
         try:
-            self.reply = self.csm.ask("POST", [path], self.csm.message, form)
+            reply = self.csm.ask("POST", [path], self.csm.message, form)
             self.report.started = "yes"
-            self.report.log("INFO", f"started: {self.reply}")
+            self.report.log("INFO", f"started: {reply}")
         except OutcomeUnknown as error:
             self.csm.token, self.doubt = "", f": {error}"  # of a pair, another may be active now
             self.report.log("WARNING", f"{error}; looking whether it arrived")
         except (Unreachable, Refused) as error:  # this one was not processed
             self.report.started, self.doubt = before, f": {error}"
-            need(self.triggers > 1 or isinstance(error, Refused), error)
             if self.triggers == 1:
-                self.refusal = error
-                self.csm.deadline = min(self.csm.deadline, time.monotonic() + FIRST_CONTACT)
-            self.report.log("WARNING", f"{error}; looking whether there is a run all the same")
+                self.join(error)
+
+    def join(self, refusal: Problem) -> None:
+        """Was it refused since somebody else has just started it? If not, raises the refusal."""
+        need(isinstance(refusal, Refused), refusal)
+        self.report.log("WARNING", f"{refusal}; looking whether there is a run all the same")
+        csm, deadline, now = self.csm, self.csm.deadline, time.monotonic()
+        csm.deadline = min(deadline, now + FIRST_CONTACT)
+        time.sleep(min(HIDDEN, (csm.deadline - now) / 2))
+        with suppress(Unreachable):
+            self.joined = self.look()
+        need(self.joined, refusal)
+        csm.deadline, self.report.started = deadline, "yes"
+        need(self.old, BackupFailed(f"{refusal}; and yet there is a new backup"))
 
     def look(self) -> bool:
         """Have CSM's state told to the report -> has a run begun since it was noted?"""
-        since, old, begun = float("inf"), self.old, False
+        since, old, report = float("inf"), self.old, self.report
         if old:
             task = self.csm.look_at(old, self.paths)
-            self.report.tasks = [task]
-            begun = task.state == "running" or task.last_ran > old.last_ran
+            report.tasks, last = [task], task.messages[-1]
+            self.begun = self.begun or task.state == "running" or task.last_ran > old.last_ran
+            self.moved = self.moved or last != old.messages[-1]
+            self.errors = self.errors or [
+                each for each in Counter(task.messages) - Counter(old.messages)
+                if message_id(each)[-1:] not in FINE]
+            if self.moved and message_id(last):
+                report.message = last
             start = max(old.last_ran, task.last_ran)
             if self.joined and task.state != "running" and (
                     start > (0 if old.state == "running" else old.last_ran)):
                 # Only at its end a run's start is told for sure, and perhaps not even then.
                 since = max(start, self.noted[0].date - LONGEST_RUN) // 1
         now = [self.csm.session(each.name) for each in self.noted]
-        self.report.sessions = [each._replace(backup=newest(each, before, since))
-                                for each, before in zip(now, self.noted)]
-        return begun if old else any(each.backup for each in self.report.sessions)
+        report.sessions = [each._replace(backup=new_backup(each, before, since))
+                           for each, before in zip(now, self.noted)]
+        return self.begun if old else any(each.backup for each in report.sessions)
 
     def follow(self) -> None:
         """Look until the backup is proven. A trigger that got no answer goes out once more, and
@@ -474,49 +491,34 @@ class Run:
             report.started = "yes"
         else:
             self.trigger()
+        if self.joined:
+            report.log("INFO", "somebody else has started it: that run is joined")
         began = time.monotonic()
-        while not args.no_wait or self.reply is None:
+        while not args.no_wait or report.started != "yes":
             left = self.csm.deadline - time.monotonic() - 0.5
-            need(left > 0, self.refusal or OutcomeUnknown("the deadline has passed" + self.doubt))
+            need(left > 0, OutcomeUnknown("the deadline has passed" + self.doubt))
             time.sleep(min(max(1.0, 0.05 * self.waited), LONGEST_PAUSE, left))
             self.waited = time.monotonic() - began
-            try:
-                begun = self.look()
-            except Unreachable as error:
-                raise self.refusal or error from None
-            if self.reply is None and begun:
-                self.reply, report.started, self.joined = "", "yes", bool(self.refusal)
-                need(self.old or not self.refusal, BackupFailed(
-                    f"{self.refusal}; and yet there is a new backup"))
-                self.refusal, self.doubt, self.csm.deadline = None, "", report.began + args.timeout
-            elif self.refusal:
-                need(self.waited < HIDDEN, self.refusal)
-            elif self.reply is None and self.triggers < 2 and self.waited >= args.request_timeout:
+            if self.look():
+                report.started, self.doubt = "yes", ""
+            elif report.started != "yes" and self.triggers < 2 and (
+                    self.waited >= args.request_timeout):
                 self.trigger()
                 continue  # what was seen before it says nothing of it
-            over = self.ended(begun)
             report.show(self.waited)
-            if self.reply is not None and self.proven(over):
+            if report.started == "yes" and self.proven():
                 return
 
-    def ended(self, begun: bool) -> bool:
-        """Is the run over? The task's flag, lastRan and message may change in any order."""
-        if not self.old:
-            return message_id(self.reply or "") == COMPLETED
-        task, known = self.report.tasks[0], self.old.messages
-        self.moved = self.moved or task.messages[-1] != known[-1]
-        self.begun = self.begun or begun or self.moved or self.joined or bool(
-            self.reply and any(each.backup for each in self.report.sessions))
-        self.errors += [each for each in Counter(task.messages) - Counter(known)
-                        if message_id(each)[-1:] not in FINE]
-        over = self.begun and task.state not in BUSY
-        if message_id(task.messages[-1]) and (self.moved or over):
-            self.report.message = task.messages[-1]
-        return over
-
-    def proven(self, over: bool) -> bool:
+    def proven(self) -> bool:
         """Is the backup? Raises BackupFailed, OutcomeUnknown."""
-        report = self.report
+        report, last = self.report, self.report.message
+        over = message_id(last) == COMPLETED
+        if self.old:  # its flag, lastRan and message may change in any order
+            task, last = report.tasks[0], report.tasks[0].messages[-1]
+            over = task.state not in BUSY and (
+                self.begun or self.moved or any(each.backup for each in report.sessions))
+            if over and message_id(last):
+                report.message = last
         self.over_at = min(self.over_at, self.waited) if over else float("inf")
         age = self.waited - self.over_at  # minus infinity while it runs
         for before, now in zip(self.noted, report.sessions):
@@ -526,13 +528,15 @@ class Run:
         need(backed_up or age < GRACE, BackupFailed("the run ended without a new valid backup"))
         if not self.old:
             return backed_up
-        last, own = report.tasks[0].messages[-1], self.moved and not self.joined
         severity, finished = message_id(last)[-1:], message_id(last) == FINISHED
-        wait = (0.0 if own and finished else SETTLE if finished or own and severity != "I"
-                else GRACE)  # it may be a step's, or an old one
+        own, wait = self.moved and not self.joined, GRACE  # it may be a step's, or an old one
+        if own and finished:
+            wait = 0.0
+        elif finished or own and severity != "I":
+            wait = SETTLE
         if age >= 0 and self.errors or age >= wait and severity not in ("", "I"):
             report.message = (self.errors + [last])[0]
-            raise BackupFailed("the run ended with an error")
+            raise BackupFailed("the run ended with an error or a warning")
         need(severity or age < GRACE, OutcomeUnknown("how it ended is not told"))
         return backed_up and age >= wait and severity == "I"
 
@@ -549,7 +553,9 @@ class Report:
         self.event = list(map(printable, event))
         self.rule_id, self.rule_name = map(printable, map(environment, ("RULE_ID", "RULE_NAME")))
         self.secrets: List[str] = []          # password and tokens
-        self.started, self.tasks, self.sessions = "no", [], []  # type: str, List[Any], List[Any]
+        self.started = "no"
+        self.tasks: List[Task] = []
+        self.sessions: List[Session] = []
 
     def write(self, name: str, *lines: str, end: str = "\n") -> None:
         """The one place that prints. What cannot be written stops nothing."""
@@ -714,15 +720,14 @@ def address(text: str, port: str, option: str) -> str:
 
 def credential(name: str, args: argparse.Namespace, report: Report) -> str:
     given, secret, file = getattr(args, name), name == "csm_user_passwd", args.password_file
-    if given is not None and args.base64:
-        return base64.b64decode(given, validate=True).decode().rstrip("\n")
     if given is not None:
-        return str(given)
+        return base64.b64decode(given, validate=True).decode().rstrip("\n") if (
+            args.base64) else str(given)
     if secret and file is not None:
         file = 0 if file == "-" else file.encode()
         if file and os.stat(file).st_mode & 0o077:
             report.log("WARNING", "others can read the password file: chmod 600 it")
-        with time_limit(args.timeout), open(file, encoding="utf-8-sig") as lines:  # or a pipe
+        with open(file, encoding="utf-8-sig") as lines:
             return lines.read(65536).rstrip("\n")
     if name.upper() in os.environ or not (sys.stdin and sys.stdin.isatty()):
         return environment(name.upper())
@@ -750,12 +755,13 @@ def complete(args: argparse.Namespace, report: Report) -> None:
         re.match(r"[0-9a-f]{64}\Z", each) for each in args.fingerprint), UsageError(
         "--fingerprint: not the 64 hexadecimal digits of a SHA-256 (of a pair, two such)"))
     try:
-        if args.ca_file is not None:
-            args.ca_file = os.fsdecode(args.ca_file.encode())
-            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(args.ca_file)
-        for name in ("csm_user", "csm_user_passwd"):
-            setattr(args, name, credential(name, args, report))
-            need(re.match(r"(?!\s*\Z).+\Z", getattr(args, name)), ValueError())
+        with time_limit(args.timeout):  # a file may be a pipe
+            if args.ca_file is not None:
+                args.ca_file = os.fsdecode(args.ca_file.encode())
+                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(args.ca_file)
+            for name in ("csm_user", "csm_user_passwd"):
+                setattr(args, name, credential(name, args, report))
+                need(re.match(r"(?!\s*\Z).+\Z", getattr(args, name)), ValueError())
     except OSError as error:
         raise UsageError(f"--ca-file or --password-file: {error.strerror or error}") from None
     except (ValueError, EOFError):  # they would show the value
@@ -781,6 +787,7 @@ def run(args: argparse.Namespace, report: Report) -> Tuple[str, str]:
             fcntl.flock(args.lock, fcntl.LOCK_EX)
     try:
         task, sessions = find(csm, args.csm_task or "", args.csm_session or "")
+        need(task or not args.csm_task, NotFound())  # a session may bear the task's name
     except NotFound:  # a server that has just started may not show all at once
         time.sleep(1)
         task, sessions = find(csm, args.csm_task or "", args.csm_session or "")
@@ -796,20 +803,25 @@ def run(args: argparse.Namespace, report: Report) -> Tuple[str, str]:
         return "skipped", (f"{report.title()}: nothing was started: its newest valid backup is "
                            f"{max(ages) / 60:.0f} minutes old")
     report.sessions = [each._replace(backup=None) for each in sessions]
-    Run(csm, task, sessions).follow()
+    this = Run(csm, task, sessions)
+    this.follow()
     return "accepted" if args.no_wait else "verified", (
-        f"{report.title()}, after {time.monotonic() - report.began:.0f} s: {report.state()}")
+        f'{report.title()}, {"a run that was joined, " if this.joined else ""}after '
+        f"{time.monotonic() - report.began:.0f} s: {report.state()}")
+
+def on_alarm(signum: int, frame: Any) -> None:
+    raise socket.timeout("no complete answer in time")
 
 def on_signal(signum: int, frame: Any) -> None:
-    if signum == signal.SIGALRM:
-        raise socket.timeout("no complete answer in time")
-    listen(lambda *_: None)  # impatience is one signal; SIG_IGN would race with a pending one
+    listen(ignore)  # impatience is one signal; SIG_IGN would race with a pending one
     raise KeyboardInterrupt(signum)
 
+def ignore(signum: int, frame: Any) -> None:
+    pass
+
 def listen(handler: Any) -> None:
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])  # a parent may have blocked it
-    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):  # or ignore it: as a script's "&"
-        if each == signal.SIGALRM or signal.getsignal(each) is not signal.SIG_IGN:
+    for each in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(each) is not signal.SIG_IGN:  # a parent's wish: as a script's "&"
             signal.signal(each, handler)
 
 def main(argv: Optional[List[str]] = None) -> int:
@@ -820,13 +832,16 @@ def main(argv: Optional[List[str]] = None) -> int:
     report, outcome, code, hint = Report(argv[at + 1:]), "", ExitCode.OK, Problem.hint
     try:
         try:
+            signal.signal(signal.SIGALRM, on_alarm)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])  # if a parent blocked it
             listen(on_signal)
             warnings.simplefilter("ignore")  # of libraries: stderr has our own lines alone
             report.args = build_parser().parse_args(argv[:at])
             complete(report.args, report)
             outcome, text = run(report.args, report)
         finally:
-            listen(lambda *_: None)  # the report is not to be interrupted
+            listen(ignore)  # the report is not to be interrupted
+            signal.signal(signal.SIGALRM, ignore)
     except SystemExit:  # --help, --version
         return 0
     except Problem as problem:

@@ -69,6 +69,45 @@ def test_list_that_is_empty_for_once(path: str, option: str, name: str) -> None:
             request.path.endswith(path) and left and left.pop()) else reply
         result = run_inside(*server_options(csm), option, name, "--timeout", "20")
         assert result.code == 0 and len(csm.world.triggers) == len(csm.world.backups_made) == 1
+        assert [each.path.rpartition("/")[2] for each in csm.requests if is_trigger(each)] == [
+            "27" if name == TASK else "SGC%20Payroll"]  # not the session of the task's name
+
+
+def test_slow_clock_of_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong clock in the jail changes nothing: a backup that is listed late is not a new one."""
+    monkeypatch.setattr(harness.QuickTime, "time", lambda self: time.time() - 10800, raising=False)
+    with SimulatedCsm(backup_seconds=0.01) as csm:
+        csm.world.task(27).outcome = "no-backup"
+        csm.world.session(TASK).backups = [Backup(int(time.time()) - 7200)]
+        csm.mutate = lambda request, reply: dict(reply, backupInfo=[]) if (
+            request.path.endswith("/sessions/" + TASK) and not csm.world.triggers) else reply
+        result = run_inside(*server_options(csm), "-t", TASK, "--timeout", "20")
+        assert result.code == 7 and "without a new valid backup" in result.err
+        assert len(csm.world.triggers) == 1
+
+
+@pytest.mark.parametrize("waits", [["--no-wait"], []], ids=str)
+def test_joined_run_is_told(waits: List[str]) -> None:
+    with SimulatedCsm(backup_seconds=0.01) as csm:
+        hold_backup(csm, 1)
+        csm.world.start_run(27)
+        if waits:
+            csm.world.session(TASK).lock.release()
+        result = run_inside(*server_options(csm), "-t", TASK, *waits, "--timeout", "20")
+        assert result.code == 0 and csm.world.triggers == csm.world.attempts[1:] == []
+        assert ", a run that was joined, after " in result.out
+        assert "somebody else has started it: that run is joined" in result.err
+
+
+def test_close_names_are_looked_for_only_where_a_name_is_not_there(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """Among thousands of names that takes time, and each run would pay for it."""
+    program = load_program()
+    monkeypatch.setattr(program, "closest", lambda *_: pytest.fail("they were"))
+    with SimulatedCsm(backup_seconds=0.01) as csm:
+        for target in (["-t", TASK], ["-t", "SGC Payroll"], ["-t", TASK, "-S", TASK]):
+            result = run_inside(*server_options(csm), *target, "--check", program=program)
+            assert result.code == 0 and csm.world.attempts == []
 
 
 def test_list_in_many_small_chunks() -> None:
@@ -390,20 +429,21 @@ def test_joined_run_whose_start_is_by_a_faster_clock() -> None:
 def test_refused_since_somebody_else_was_faster() -> None:
     """And that run does not show at once."""
     with SimulatedCsm(backup_seconds=0.01) as csm:
-        world, looks = csm.world, []  # type: Any, List[str]
+        world, refused = csm.world, []  # type: Any, List[float]
         before = world.show_task(world.task(27))
         hold_backup(csm, 3)
 
         def hide(request: Request, reply: Any) -> Any:
             if is_look(request):
-                looks.append(request.path)
-                return before if len(looks) == 1 else reply
+                return before if time.monotonic() < refused[0] + 0.05 else reply
             if request.path.endswith(TASK) and not world.task(27).running and not world.attempts:
                 world.start_run(27)
+            if is_trigger(request):
+                refused.append(time.monotonic())
             return reply
 
         csm.mutate = hide
-        result = run_inside(*server_options(csm), "-t", TASK, "--timeout", "20")
+        result = run_inside(*server_options(csm), "-t", TASK, "--timeout", "20", speed=4)
         assert result.code == 0 and world.triggers == [] and len(world.attempts) == 1
         assert len(world.backups_made) == 1 and world.backups_made[0][1] in result.out
 

@@ -651,11 +651,12 @@ def test_password_file(csm: SimulatedCsm, tmp_path: pathlib.Path, content: Optio
         assert csm.requests[0].form["password"] == PASSWORD
 
 
-def test_password_that_never_comes(csm: SimulatedCsm, tmp_path: pathlib.Path) -> None:
-    os.mkfifo(str(tmp_path / "password"), 0o600)
+@pytest.mark.parametrize("option", ["--password-file", "--ca-file"])
+def test_file_that_never_comes(csm: SimulatedCsm, tmp_path: pathlib.Path, option: str) -> None:
+    os.mkfifo(str(tmp_path / "file"), 0o600)
     options = server_options(csm)
-    at = options.index("-p")
-    options[at:at + 2] = ["--password-file", str(tmp_path / "password")]
+    at = options.index("-p" if option == "--password-file" else "--fingerprint")
+    options[at:at + 2] = [option, str(tmp_path / "file")]
     result = run_program(*options, "-t", TASK, "--timeout", "0.3", timeout=10)
     check(result, csm, 2, 0)
     assert "--password-file: " in last_line(result) and csm.tcp_connections == 0

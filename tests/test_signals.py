@@ -1,10 +1,12 @@
 """Signals, and streams that cannot be used: the file that ships, in a process of its own."""
+import contextlib
 import itertools
 import os
 import signal
 import subprocess
 import time
 
+import harness
 import pytest
 from harness import server_options, start_program
 from simulated_csm import SimulatedCsm
@@ -132,6 +134,20 @@ def test_alarm_that_the_parent_has_turned_off(csm, how):
     process = start_program(*server_options(csm), *TARGETS["task"], "--timeout", "2",
                             "--request-timeout", "0.5", preexec_fn=before)
     assert finish(process)[0] == 3 and time.monotonic() - began < 5
+
+
+def test_signal_that_is_swallowed(csm, monkeypatch):
+    """As in the destructor of a library's object: the time limits hold all the same."""
+    def sleep(self, seconds):
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.05)
+
+    monkeypatch.setattr(harness.QuickTime, "sleep", sleep)
+    csm.inject_when(lambda request: request.n > 4, "trickle", None)
+    result = harness.run_inside(*server_options(csm), *TARGETS["task"], "--timeout", "2",
+                                "--request-timeout", "0.5")
+    assert result.code == 8 and result.seconds < 5 and len(csm.world.triggers) == 1
 
 
 # --- Streams -------------------------------------------------------------------------------------
