@@ -668,7 +668,7 @@ def leef(told: Dict[str, Any]) -> bytes:
             ("backups", ",".join(each["backup"]["id"] for each in sessions if each["backup"])),
             ("task", ",".join(each["name"] for each in told["tasks"])),
             ("ruleId", told["rule_id"]), ("sessions", ",".join(each["name"] for each in sessions)),
-            ("msg", told["csm_message"]["text"]), ("ruleName", told["rule_name"]),
+            ("msg", told["csm_message"]["text"] or told["message"]), ("ruleName", told["rule_name"]),
             ("event", " ".join(told["event"]))):
         room = max(0, 1022 - len(packet.encode()) - len(key))  # of 1,024 bytes: RFC 3164
         text = re.sub("[|^]", "_", printable(str(value))).encode("utf-8", "replace")

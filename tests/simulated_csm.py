@@ -976,8 +976,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dialect", choices=sorted(DIALECTS), default="modern",
                         help="the age of the server (modern)")
     parser.add_argument("--outcome", action="append", default=[], metavar="NAME=OUTCOME",
-                        help="how runs of a task, or else backups of the session of that name, "
-                             "end: " + ", ".join(TASK_OUTCOMES))
+                        help="how runs of a task (by id or name), or else backups of the session "
+                             "of that name, end: " + ", ".join(SESSION_OUTCOMES) + "; of a task "
+                             "also: " + ", ".join(TASK_OUTCOMES[len(SESSION_OUTCOMES):]))
     parser.add_argument("--announce", metavar="FILE",
                         help="write 'HOST PORT FINGERPRINT USER' to FILE once it listens")
     return parser

@@ -173,7 +173,7 @@ def compare(event: Event, result: Result) -> None:
     assert event["backups"] == ",".join(
         each["backup"]["id"] for each in found["sessions"] if each["backup"])
     assert event["msgId"] == found["csm_message"]["id"]
-    assert event["msg"] == found["csm_message"]["text"]
+    assert event["msg"] == (found["csm_message"]["text"] or found["message"])
     assert abs(int(event["devTime"]) - time.time() * 1000) < 60000
     assert event["cat"] and 1 <= int(event["sev"]) <= 10
 
