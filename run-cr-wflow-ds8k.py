@@ -150,7 +150,7 @@ class Csm:
         self.args, self.report, self.servers = args, report, args.servers  # the first is in use
         self.deadline, self.token = report.began + args.timeout, ""
         self.checked = 0.0  # when a server last let us in, and was not a standby; 0: none ever did
-        self.what, self.status, self.date = "", 0, 0.0  # request and answer in a line; its Date
+        self.what, self.date = "", 0.0  # request and answer in a line; its Date
         self.http = requests.Session()
         self.http.trust_env = False  # no proxy, .netrc or CA bundle from the environment
         self.http.verify = args.ca_file or not (args.insecure or args.fingerprint)
@@ -165,7 +165,7 @@ class Csm:
     def _send(self, method: str, path: str, form: Any, lost: Any) -> Any:
         """The one way to a server."""
         limit = max(min(self.args.request_timeout, self.deadline - time.monotonic()), 0.01)
-        self.what, self.status = f"{self.servers[0]}: {method} {path}", 0
+        self.what = f"{self.servers[0]}: {method} {path}"
         try:  # of several addresses a dead one must leave time for the next: half the limit
             with time_limit(limit):
                 answer = self.http.request(
@@ -175,8 +175,8 @@ class Csm:
         except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
             self.report.log("DEBUG", f"{self.what}: no answer")
             raise self._failure(error, lost) from None
-        self.status, seconds = answer.status_code, answer.elapsed.total_seconds()
-        self.report.log("DEBUG", f"{self.what}: {self.status}, {seconds:.2f} s")
+        seconds = answer.elapsed.total_seconds()
+        self.report.log("DEBUG", f"{self.what}: {answer.status_code}, {seconds:.2f} s")
         return answer
 
     def _call(self, method: str, path: str, form: Any = None) -> Any:
@@ -285,8 +285,7 @@ class Csm:
                 return self._try(method, paths[0], parse, form)
             except Unreachable as fault:
                 faults, now = (faults + [fault])[-enough:], time.monotonic()
-            if enough > 2 or self.status not in (404, 405):
-                self.token = ""  # another server may be active; HTML may be a log-in page
+            self.token = ""  # another server may be active; HTML may be a log-in page
             all_firm = all(each.firm for each in faults) and not (
                 self.checked and faults[-1].code == ExitCode.LOGIN)
             never_let_in = not self.checked and now > began + FIRST_CONTACT
