@@ -394,11 +394,11 @@ def find_session(csm: Csm, name: str, others: List[str]) -> Any:
 
 def find(csm: Csm, task_name: str, session_name: str) -> Tuple[Optional[Task], List[Session]]:
     """The target, and what CSM shows of it before the trigger. Raises NotFound, Refused."""
-    names, tasks = csm.ask("GET", [TASKS], lambda data: (
-        [each["name"] for each in named(data)],
-        list({task.id: task for task in map(csm.task, [
-            each for each in named(data) if each["name"] == task_name])}.values()))
-    ) if task_name else ([], [])
+    def read(data: Any) -> Tuple[List[str], List[Task]]:
+        tasks = [csm.task(each) for each in named(data) if each["name"] == task_name]
+        return [each["name"] for each in named(data)], list(
+            {each.id: each for each in tasks}.values())  # one that is listed twice is one
+    names, tasks = csm.ask("GET", [TASKS], read) if task_name else ([], [])
     title, ids = f'task "{task_name}" on {csm.servers[0]}', [each.id for each in tasks]
     need(len(ids) < 2, NotFound(f"{title} is there {len(ids)} times, with the ids {ids}"))
     if task_name and session_name and not tasks:
