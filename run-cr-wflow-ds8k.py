@@ -138,7 +138,7 @@ def new_backup(now: Session, before: Session, since: float) -> Optional[Backup]:
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
     """Bound something as a whole, by the SIGALRM that main() set up: requests bounds each read."""
-    signal.setitimer(signal.ITIMER_REAL, seconds, 1)  # again: one can be lost in a destructor
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1)  # again and again: one can get lost
     try:
         yield
     finally:
@@ -480,7 +480,8 @@ class Run:
         now = [self.csm.session(each.name) for each in self.noted]
         report.sessions = [each._replace(backup=new_backup(each, before, since))
                            for each, before in zip(now, self.noted)]
-        return self.begun if old else any(each.backup for each in report.sessions)
+        seen = any(each.backup for each in report.sessions)
+        return self.begun or seen and (self.moved or not old)
 
     def follow(self) -> None:
         """Look until the backup is proven. A trigger that got no answer goes out once more, and
@@ -667,8 +668,8 @@ def leef(told: Dict[str, Any]) -> bytes:
             ("backups", ",".join(each["backup"]["id"] for each in sessions if each["backup"])),
             ("task", ",".join(each["name"] for each in told["tasks"])),
             ("ruleId", told["rule_id"]), ("sessions", ",".join(each["name"] for each in sessions)),
-            ("msg", told["csm_message"]["text"] or told["message"]), ("ruleName", told["rule_name"]),
-            ("event", " ".join(told["event"]))):
+            ("msg", told["csm_message"]["text"] or told["message"]),
+            ("ruleName", told["rule_name"]), ("event", " ".join(told["event"]))):
         room = max(0, 1022 - len(packet.encode()) - len(key))  # of 1,024 bytes: RFC 3164
         text = re.sub("[|^]", "_", printable(str(value))).encode("utf-8", "replace")
         packet += f'{key}={text[:room].decode("utf-8", "ignore")}^' if room else ""
@@ -808,10 +809,13 @@ def run(args: argparse.Namespace, report: Report) -> Tuple[str, str]:
         f'{report.title()}, {"a run that was joined, " if this.joined else ""}after '
         f"{time.monotonic() - report.began:.0f} s: {report.state()}")
 
-def on_alarm(signum: int, frame: Any) -> None:
-    raise socket.timeout("no complete answer in time")
-
 def on_signal(signum: int, frame: Any) -> None:
+    while frame:
+        if frame.f_globals.get("__name__") in ("queue", "threading"):
+            return  # a lock of urllib3's pool would stay locked, for ever. An alarm comes again
+        frame = frame.f_back
+    if signum == signal.SIGALRM:
+        raise socket.timeout("no complete answer in time")
     listen(ignore)  # impatience is one signal; SIG_IGN would race with a pending one
     raise KeyboardInterrupt(signum)
 
@@ -831,7 +835,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     report, outcome, code, hint = Report(argv[at + 1:]), "", ExitCode.OK, Problem.hint
     try:
         try:
-            signal.signal(signal.SIGALRM, on_alarm)
+            signal.signal(signal.SIGALRM, on_signal)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])  # if a parent blocked it
             listen(on_signal)
             warnings.simplefilter("ignore")  # of libraries: stderr has our own lines alone
@@ -857,5 +861,5 @@ def main(argv: Optional[List[str]] = None) -> int:
 
 if __name__ == "__main__":
     result = main()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the interpreter's end is not to be interrupted
+    listen(signal.SIG_IGN)  # the interpreter's end is not to be interrupted
     sys.exit(result)

@@ -424,6 +424,16 @@ def test_joined_run_whose_start_is_by_a_faster_clock() -> None:
         assert csm.world.backups_made[0][1] in result.out
 
 
+def test_lost_trigger_whose_run_shows_a_message_and_a_backup_alone() -> None:
+    """And no lastRan: that is trace enough, and no second run is started."""
+    with SimulatedCsm(backup_seconds=0.01) as csm:
+        csm.mutate = lambda request, reply: each_task(reply, {"lastRan": None, "running": False})
+        csm.inject_when(is_trigger, "500-after")
+        result = run_inside(*server_options(csm), "-t", TASK, "--timeout", "20",
+                            "--request-timeout", "0.5")
+        assert result.code == 0 and len(csm.world.triggers) == len(csm.world.backups_made) == 1
+
+
 # --- Started once, whoever it was ----------------------------------------------------------------
 
 def test_refused_since_somebody_else_was_faster() -> None:
