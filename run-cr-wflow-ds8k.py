@@ -419,7 +419,9 @@ class Run:
     def __init__(self, csm: Csm, old: Optional[Task], noted: List[Session]) -> None:
         self.csm, self.report = csm, csm.report
         self.old, self.noted = old, noted  # as they were before
-        self.paths = [f"{TASKS}/{old.id}", TASKS] if old else []  # the first one works
+        # A list with all messages is long: the single task is asked for, where there is such a
+        # path. Else the list once more, since a single task may be shown in another form.
+        self.paths = [f"{TASKS}/{old.id}", TASKS] if old and old.messages[2:] else [TASKS]
         self.joined = bool(old and old.state == "running")  # somebody else started it
         self.begun = self.joined    # it has, as the task's flag and lastRan tell
         self.moved = False          # its last message is not the one noted before

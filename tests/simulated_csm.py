@@ -352,7 +352,8 @@ class World:
             if task.lastRan is None:
                 task.messages.append(self._message("IWNR2200I", name))
             else:
-                task.messages.append(self._message("IWNR2212I", name, when=task.lastRan + 20))
+                task.messages += [self._message("IWNR2211I", name, when=task.lastRan),
+                                  self._message("IWNR2212I", name, when=task.lastRan + 20)]
         with self.lock:
             self.tasks.append(task)
         return task

@@ -198,8 +198,8 @@ def test_error_in_mid_run_that_ends_well() -> None:
     """IWNR2212I says that the run ended, not that all went well."""
     with SimulatedCsm(messages="array") as csm:
         def change(request: Any, reply: Any) -> Any:
-            if csm.world.triggers and isinstance(reply, dict) and reply.get("messages"):
-                reply["messages"].insert(-1, {
+            if csm.world.triggers and is_look(request):
+                the_task(reply if isinstance(reply, list) else [reply])["messages"].insert(-1, {
                     "baseDate": int(time.time() * 1000), "msg": "IWNR0003E",
                     "resultText": "IWNR0003E a step failed"})
             return reply
@@ -215,8 +215,12 @@ def is_trigger(request: Request) -> bool:
 
 
 def is_look(request: Request) -> bool:
-    """At the one task: this is how the program waits."""
-    return request.method == "GET" and "/scheduledtasks/" in request.path
+    """At the tasks once more: this is how the program waits."""
+    return request.method == "GET" and "/scheduledtasks" in request.path and request.n > 3
+
+
+def the_task(reply: Any) -> Any:
+    return next(each for each in reply if each["id"] == 27)
 
 
 def hold_backup(csm: SimulatedCsm, looks: int, session: str = TASK) -> None:
@@ -440,7 +444,7 @@ def test_refused_since_somebody_else_was_faster() -> None:
     """And that run does not show at once."""
     with SimulatedCsm(backup_seconds=0.01) as csm:
         world, refused = csm.world, []  # type: Any, List[float]
-        before = world.show_task(world.task(27))
+        before = [world.show_task(world.task(27))]
         hold_backup(csm, 3)
 
         def hide(request: Request, reply: Any) -> Any:
@@ -548,7 +552,7 @@ def test_second_trigger_refused_by_the_run_of_the_first() -> None:
     """The first one got no answer, and its run shows only after the second one was refused."""
     with SimulatedCsm(backup_seconds=0.01) as csm:
         world, looks = csm.world, []  # type: Any, List[str]
-        before, session = world.show_task(world.task(27)), world.session(TASK)
+        before, session = [world.show_task(world.task(27))], world.session(TASK)
 
         def hide(request: Request, reply: Any) -> Any:
             if not is_look(request):
@@ -619,7 +623,8 @@ def test_takeover_that_leaves_the_old_server_answering() -> None:
 @pytest.mark.parametrize("single", [404, 405])
 def test_pair_that_shows_no_single_task(active: int, single: int) -> None:
     """The list is asked of the active one, whichever comes first: not of the standby alone."""
-    with SimulatedCsm(backup_seconds=0.2, single_task=single, active=active == 0) as first:
+    with SimulatedCsm(backup_seconds=0.2, messages="array", single_task=single,
+                      active=active == 0) as first:
         with SimulatedCsm(first.world, active=active == 1) as second:
             result = run_inside(*server_options(first, second), "-t", TASK, "--timeout", "9")
         assert result.code == 0 and len(first.world.triggers) == 1
@@ -716,7 +721,7 @@ def test_error_that_is_shown_only_while_it_runs() -> None:
         seen: List[str] = []
 
         def change(request: Request, reply: Any) -> Any:
-            if is_look(request) and reply["running"] and not seen:
+            if is_look(request) and the_task(reply)["running"] and not seen:
                 seen.append("IWNR0003E a step failed")
                 each_task(reply, {"lastmessage": seen[0]})
             return reply
@@ -941,12 +946,27 @@ def test_date_that_no_clock_can_show() -> None:
         assert result.code == 0 and len(csm.world.triggers) == 1
 
 
-@pytest.mark.parametrize("key", ["lastmessage", "messages"])
-def test_single_task_that_is_shown_without_its_message(key: str) -> None:
+def test_single_task_that_is_shown_without_its_message() -> None:
     """The list has it: how the run ended is known."""
-    with SimulatedCsm(backup_seconds=0.01, messages="array" if key == "messages" else key) as csm:
-        csm.mutate = lambda request, reply: each_task(reply, {key: None}) if (
-            isinstance(reply, dict) and key in reply) else reply
+    with SimulatedCsm(backup_seconds=0.01, messages="array") as csm:
+        csm.mutate = lambda request, reply: each_task(reply, {"messages": None}) if (
+            isinstance(reply, dict) and "messages" in reply) else reply
+        result = run_inside(*server_options(csm), "-t", TASK, "--timeout", "20")
+        assert result.code == 0 and len(csm.world.triggers) == 1
+        assert csm.world.backups_made[0][1] in result.out
+
+
+def test_single_task_that_is_shown_with_all_its_messages() -> None:
+    """From 6.3.2 on the list has the last one only: an error of long ago is none of this run."""
+    with SimulatedCsm(backup_seconds=0.01) as csm:
+        def with_history(request: Request, reply: Any) -> Any:
+            if isinstance(reply, dict) and "lastmessage" in reply:
+                reply["messages"] = [
+                    {"baseDate": 0, "msg": each[:9], "resultText": each}
+                    for each in ("IWNR0003E a step failed", reply.pop("lastmessage"))]
+            return reply
+
+        csm.mutate = with_history
         result = run_inside(*server_options(csm), "-t", TASK, "--timeout", "20")
         assert result.code == 0 and len(csm.world.triggers) == 1
         assert csm.world.backups_made[0][1] in result.out
@@ -963,7 +983,7 @@ def test_approval_that_is_asked_for_after_the_trigger() -> None:
 
 
 def test_answer_to_a_read_is_not_what_csm_says_of_the_run() -> None:
-    with SimulatedCsm(single_task=404) as csm:
+    with SimulatedCsm(messages="array", single_task=404) as csm:
         csm.inject_when(lambda request: request.n > 5, "html", None)
         result = run_inside(*server_options(csm), "-t", TASK, "--json", "--timeout", "1")
         assert result.code == 8 and result.json["csm_message"]["id"] == "IWNR2211I"

@@ -178,8 +178,9 @@ CASES = [
       for world in [
           {"messages": "lastmessage-id"}, {"messages": "array"}, {"messages": "array-no-text"},
           {"backup_results": "backupResults"}, {"numbers": "strings"}, {"numbers": "all-strings"},
-          {"command_text": "resultText"}, {"command_text": "none"}, {"single_task": 404},
-          {"single_task": 405}, NO_STEPS, {"affected": False}, {"backup_id_shown": False},
+          {"command_text": "resultText"}, {"command_text": "none"},
+          {"messages": "array", "single_task": 404}, {"messages": "array", "single_task": 405},
+          NO_STEPS, {"affected": False}, {"backup_id_shown": False},
           {"ha_supported": False}, {"clock_offset": 7200.0}, {"clock_offset": -7200.0},
           {"messages": "array", "single_task": 404, "command_text": "resultText",
            "backup_results": "backupResults", "numbers": "strings", "steps": False}]],
@@ -429,7 +430,7 @@ def test_requests_in_order_over_one_connection(csm: SimulatedCsm) -> None:
         "POST /system/v1/tokens", "GET /sessions/scheduledtasks", "GET /sessions/" + TASK,
         "POST /sessions/scheduledtasks/27"]
     assert seen[4:] and seen[4:] == [
-        "GET /sessions/scheduledtasks/27", "GET /sessions/" + TASK] * (len(seen[4:]) // 2)
+        "GET /sessions/scheduledtasks", "GET /sessions/" + TASK] * (len(seen[4:]) // 2)
     assert csm.connections == csm.tcp_connections == 1
     log_in, others = csm.requests[0], csm.requests[1:]
     assert log_in.form == {"username": USER, "password": PASSWORD} and log_in.token is None

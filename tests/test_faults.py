@@ -431,7 +431,7 @@ def test_polls_of_a_long_wait(csm, jumping):
     csm.world.task(27).outcome = "hang"
     result, slept = jumping(csm, *TARGETS["task"], "--timeout", "1800", "--json")
     assert result.code == 8 and result.json["started"] == "yes"
-    looks = [each for each in csm.requests if each.path.endswith("/27") and each.method == "GET"]
+    looks = [each for each in csm.requests[4:] if each.path.endswith("/scheduledtasks")]
     assert 100 < len(looks) < 200
     assert 28 <= result.err.count("INFO task running") <= 32  # a sign of life each minute
     assert 0.9 <= slept[0] <= 1
