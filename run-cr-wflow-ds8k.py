@@ -210,6 +210,8 @@ class Csm:
             problem = (LoginRefused if path == TOKENS else Denied if again else Refused)(self.what)
             if isinstance(problem, Refused) and len(self.servers) > 1 and not self._check_active():
                 problem = Denied(str(problem))  # perhaps a standby, and the other server does it
+            if isinstance(problem, Denied):
+                problem.firm = code != 401  # that is a token which was lost, once more
             raise problem
         need(not command or severity == "I", lost(self.what))
         return data
@@ -275,8 +277,8 @@ class Csm:
 
     def ask(self, method: str, paths: List[str], parse: Parse, form: Any = None) -> Any:
         """-> what `parse` makes of the answer. Tries servers and paths in turn, until the deadline;
-        before the trigger, gives up where all said twice what is firm, or where no server ever let
-        us in; a command, where it was denied twice."""
+        before the trigger, gives up where all said twice what is firm, or keep us out for 30 s; a
+        command, where it was denied twice."""
         began, pause, enough = time.monotonic(), 0.25, 2 * len(self.servers)
         faults: List[Unreachable] = []
         denials = 0
@@ -288,9 +290,9 @@ class Csm:
             self.token = ""  # another server may be active; HTML may be a log-in page
             all_firm = all(each.firm for each in faults) and not (
                 self.checked and faults[-1].code == ExitCode.LOGIN)
-            never_let_in = not self.checked and now > began + FIRST_CONTACT
+            kept_out = not self.checked or all(isinstance(each, Denied) for each in faults)
             hopeless = self.report.started == "no" and len(faults) == enough and (
-                all_firm or never_let_in)
+                all_firm or kept_out and now > began + FIRST_CONTACT)
             denials += method == "POST" and type(faults[-1]) is Denied
             if hopeless or denials > 1 or now + 0.5 > self.deadline:
                 worst = max(faults, key=lambda each: (each.code == ExitCode.LOGIN, each.code))

@@ -438,6 +438,19 @@ def test_lost_trigger_whose_run_shows_a_message_and_a_backup_alone() -> None:
         assert result.code == 0 and len(csm.world.triggers) == len(csm.world.backups_made) == 1
 
 
+@pytest.mark.parametrize("always", [False, True])
+def test_tokens_that_are_lost_again_and_again(always: bool) -> None:
+    """As where a server lets each user have one, and two programs run: 401 is no refusal."""
+    with SimulatedCsm(backup_seconds=0.01) as csm:
+        lost = [2, 4, 6]  # each time it logs in in between
+        csm.inject_when(lambda request: request.method == "GET" and (
+            always or request.n in lost), "401", None)
+        result = run_inside(*server_options(csm), "-t", TASK, "--timeout", "20")
+        assert result.code == (6 if always else 0) and result.seconds < 10
+        assert len(csm.world.triggers) == len(csm.world.backups_made) == (0 if always else 1)
+        assert not always or "nothing was started" in result.err
+
+
 # --- Started once, whoever it was ----------------------------------------------------------------
 
 def test_refused_since_somebody_else_was_faster() -> None:
