@@ -151,6 +151,7 @@ class Csm:
         self.deadline, self.token = report.began + args.timeout, ""
         self.checked = 0.0  # when a server last let us in, and was not a standby; 0: none ever did
         self.what, self.date = "", 0.0  # request and answer in a line; its Date
+        self.ahead = float("inf")  # CSM's clock less time.monotonic(), by its earliest Date
         self.http = requests.Session()
         self.http.trust_env = False  # no proxy, .netrc or CA bundle from the environment
         self.http.verify = args.ca_file or not (args.insecure or args.fingerprint)
@@ -190,6 +191,7 @@ class Csm:
                               parse_int=lambda digits: int(digits[:25]))
         with suppress(*ODD):
             self.date = email.utils.parsedate_to_datetime(answer.headers["Date"]).timestamp()
+            self.ahead = min(self.ahead, self.date - time.monotonic())
         token = text_of(data.get("token")) if path == TOKENS and isinstance(data, dict) else ""
         if re.search("[!-~]", token):
             self.report.secrets.append(token)  # though it may not be accepted
@@ -349,7 +351,8 @@ class Csm:
                  for key in sequence if key.lower() == "backupresults"
                  for each in rows(sequence[key])]
         backups, status = [each for each in found if each], text_of(data.get("status"))
-        date = self.date or time.time()
+        # Our own clock may be wrong, and a single Date far ahead would hide each new backup.
+        date = self.ahead + time.monotonic() if self.date else time.time()
         return Session(
             name=name, status=self.text(status), state=self.text(data.get("state")),
             kind=text_of(data.get("rulesname")), date=self.date, backup=best(backups),

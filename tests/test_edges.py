@@ -952,6 +952,19 @@ def test_severe_before_a_lost_trigger_is_sent_again() -> None:
         assert result.code == 0 and len(csm.world.triggers) == 1
 
 
+def test_date_that_is_far_ahead_for_once() -> None:
+    """Just when the backups are noted: the new one is new all the same."""
+    with SimulatedCsm(backup_seconds=0.01) as csm:
+        def ahead(request: Request, reply: Any) -> Any:
+            csm.date = "Fri, 01 Jan 2100 00:00:00 GMT" if request.n == 3 else None
+            return reply
+
+        csm.mutate = ahead
+        result = run_inside(*server_options(csm), "-t", TASK, "--timeout", "20")
+        assert result.code == 0 and len(csm.world.triggers) == 1
+        assert csm.world.backups_made[0][1] in result.out
+
+
 def test_date_that_no_clock_can_show() -> None:
     with SimulatedCsm(backup_seconds=0.01) as csm:
         csm.date = "Mon, 01 Jan 99999999999 00:00:00 GMT"
