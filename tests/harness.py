@@ -3,6 +3,7 @@ import contextlib
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -61,11 +62,16 @@ def run_inside(*argv: str, speed: float = 25, grace: float = 0.6, first_contact:
     program = program or load_program()
     program.time = QuickTime(speed)
     program.GRACE, program.SETTLE, program.FIRST_CONTACT = grace, grace / 3, first_contact
-    program.HIDDEN = min(grace, program.HIDDEN)
     out, err = io.StringIO(), io.StringIO()
     began = time.monotonic()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = program.main(list(argv))
+    handlers = {each: signal.getsignal(each) for each in (
+        signal.SIGINT, signal.SIGTERM, signal.SIGALRM)}
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = program.main(list(argv))
+    finally:  # it ignores both at its end
+        for each, handler in handlers.items():
+            signal.signal(each, handler)
     return Result(code, out.getvalue(), err.getvalue(), time.monotonic() - began)
 
 

@@ -865,7 +865,8 @@ class SimulatedCsm:
         request.status = status
         length = 10 ** 9 if kind == "trickle" else len(body)
         lines = ["HTTP/1.1 %d %s" % (status, http.client.responses.get(status, "Unknown")),
-                 "Date: " + (self.date or email.utils.formatdate(self.world.clock(), usegmt=True)),
+                 "Date: " + (email.utils.formatdate(self.world.clock(), usegmt=True)
+                            if self.date is None else self.date),
                  "Content-Type: " + content_type, "Content-Length: %d" % length]
         if status == 307:
             lines.append("Location: " + self.redirect_to)

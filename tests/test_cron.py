@@ -182,7 +182,7 @@ def test_json_wrong_command_line() -> None:
 
 def test_json_message_is_of_this_run() -> None:
     """What CSM said of the run before is not what it says of this one."""
-    assert run_case(CASES["no wait"], "--json").json["csm_message"]["id"] == "IWNR2211I"
+    assert run_case(CASES["no wait"], "--json").json["csm_id"] == "IWNR2211I"
 
 
 @pytest.mark.parametrize("password", ["0", "backup", 'a"b', "p\u00e4ss", "7\\8"])
@@ -201,7 +201,7 @@ def test_json_stays_json(password: str) -> None:
         assert result.code == 0 and csm.errors == []
         assert result.json["outcome"] == "verified" and result.json["exit_code"] == 0
         assert result.json["sessions"][0]["backup"]["valid"] is True
-        assert "<%s>" % password not in result.json["csm_message"]["text"]
+        assert "<%s>" % password not in result.json["csm_text"]
 
 
 # --- The README ---------------------------------------------------------------------------------
@@ -272,7 +272,7 @@ def test_sessions_are_told_apart_where_csm_gives_no_message(
     """A session run whose trigger got no answer has no message of CSM's."""
     report = program.Report([])
     report.started, report.sessions = "perhaps", [
-        program.Session(name, "Normal", "", None, "", False, 0, [], True, 0) for name in "AB"]
+        program.Session(name, "Normal", "", None, "", False, 0, []) for name in "AB"]
     assert report.conclude("", program.ExitCode.UNKNOWN, "no answer", "look") == 8
     assert ('no answer; session "A" (Normal): no new backup; session "B" (Normal): no new backup; '
             "it is not known") in capsys.readouterr().err

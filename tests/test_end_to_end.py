@@ -48,7 +48,7 @@ spec = importlib.util.spec_from_file_location("program", sys.argv[1])
 program = sys.modules["program"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(program)
 assert program.time is time and program.GRACE == 60
-program.time, program.GRACE, program.SETTLE, program.HIDDEN = Quick(), 0.6, 0.2, 0.6
+program.time, program.GRACE, program.SETTLE = Quick(), 0.6, 0.2
 sys.exit(program.main(sys.argv[2:]))
 """
 
@@ -661,48 +661,6 @@ def test_file_that_never_comes(csm: SimulatedCsm, tmp_path: pathlib.Path, option
     result = run_program(*options, "-t", TASK, "--timeout", "0.3", timeout=10)
     check(result, csm, 2, 0)
     assert "--password-file: " in last_line(result) and csm.tcp_connections == 0
-
-
-# A signal comes just when urllib3 has taken the lock of its pool, to put a connection back.
-SIGNAL_IN_THE_POOL = """
-import os, sys, threading
-signum, left, enter = int(sys.argv.pop(1)), [3], threading.Condition.__enter__
-def enter_and_be_told(self):
-    entered, caller = enter(self), sys._getframe(1)
-    if caller.f_code.co_name == "put" and caller.f_back.f_code.co_name == "_put_conn":
-        left[0] -= 1
-        if left[0] == 0:
-            os.kill(os.getpid(), signum)
-    return entered
-threading.Condition.__enter__ = enter_and_be_told
-""" + LAUNCHER
-
-
-@pytest.mark.parametrize("signum", [signal.SIGALRM, signal.SIGTERM])
-def test_signal_while_the_pool_is_locked(csm: SimulatedCsm, signum: int) -> None:
-    """The lock would stay locked, and the program, which needs it for its end, wait for ever."""
-    csm.world.backup_seconds = 0.01
-    done = subprocess.run(
-        [PROGRAM_PYTHON, "-B", "-c", SIGNAL_IN_THE_POOL, str(int(signum)), str(PROGRAM)]
-        + server_options(csm) + ["-t", TASK, "--timeout", "8"], env={}, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=20)
-    check(Result(done.returncode, done.stdout.decode(), done.stderr.decode(), 0), csm, 0, 1)
-    assert b"trying again" not in done.stderr
-
-
-def test_libraries_that_warn(csm: SimulatedCsm, tmp_path: pathlib.Path) -> None:
-    """requests does, where it does not know so new a urllib3: cron would mail that each time."""
-    (tmp_path / "requests.py").write_text("""
-import sys, warnings
-warnings.warn("does not fit")
-sys.path.remove(%r)
-del sys.modules["requests"]
-import requests
-""" % str(tmp_path))
-    result = run_program(*server_options(csm), "-t", TASK, "--no-wait", "-q",
-                         env={"PYTHONPATH": str(tmp_path)})
-    assert (result.code, result.out, result.err) == (0, "", "")
-    assert len(csm.world.triggers) == 1
 
 
 @pytest.mark.parametrize("env", [{}, {"LANG": "C"}, {

@@ -306,7 +306,8 @@ def test_first_of_the_pair_is_no_use(pair, trouble, target):
 
 @pytest.mark.parametrize("standby", ["error", "http", "503"])
 def test_becomes_standby_before_the_trigger(pair, standby):
-    """It answers still, but no longer runs commands: the other one does."""
+    """It answers still, but no longer runs commands: the other one does, but after a refusal, which
+    is believed."""
     first, second = pair
     first.world.standby = standby
 
@@ -317,7 +318,11 @@ def test_becomes_standby_before_the_trigger(pair, standby):
     first.on_request = after
     result = run_inside(*server_options(first, second), *TARGETS["task"], *COMMON,
                         "--timeout", "9")
-    check_one_backup(result, first.world)
+    if standby == "503":
+        check_one_backup(result, first.world)
+    else:
+        assert result.code == 6 and first.world.triggers == []
+        assert len([each for each in first.requests if is_trigger(each)]) == 1
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -202,7 +202,7 @@ def test_custom_action(jail: Jail) -> None:
         assert_lines(result.err)
         event = parse_leef(receiver.receive())
         assert event.id == "verified" and event["backups"] == backup_id
-        assert event["ruleId"] == RULE["RULE_ID"] and event["ruleName"] == RULE["RULE_NAME"]
+        assert event["rule_id"] == RULE["RULE_ID"] and event["rule_name"] == RULE["RULE_NAME"]
         assert receiver.receive(0.05) == b""
     # The jail is what it claims to be, and nothing was written there.
     assert not (jail.root / "dev").exists() and not (jail.root / "etc").exists()
@@ -260,8 +260,8 @@ def test_event_value(name: str) -> None:
         assert len(result.out.splitlines()) == 1 and result.out.rstrip("\n").isprintable()
         assert_lines(result.err)
         event = parse_leef(receiver.receive())
-        assert (event.id, event["backups"], event["exitCode"]) == ("verified", backup_id, "0")
-        whole = " ".join(recorded).replace("|", "_").replace("^", "_")
+        assert (event.id, event["backups"], event["exit_code"]) == ("verified", backup_id, "0")
+        whole = ",".join(recorded).replace("|", "_").replace("^", "_")
         assert event["event"] == whole if len(whole) < 100 else whole.startswith(event["event"])
         assert receiver.receive(0.02) == b""
 

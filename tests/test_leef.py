@@ -20,9 +20,10 @@ from conftest import load_program
 
 TASK, SESSION = "Backup Payroll", "SGC Payroll"
 LIMIT = 1024
-KEYS = {"devTime", "sev", "cat", "server", "task", "sessions", "backups", "exitCode", "started",
-        "msgId", "msg", "ruleId", "ruleName", "event"}
-SHORTENED = {"msg", "ruleName", "event"}  # what may be left out where there is no room at all
+KEYS = {"devTime", "sev", "cat", "outcome", "exit_code", "started", "csm_id", "server", "backups",
+        "rule_id", "version", "tasks", "sessions", "seconds", "csm_text", "message", "rule_name",
+        "event"}
+SHORTENED = {"csm_text", "message", "rule_name", "event"}  # may be left out for want of room
 RSYSLOGD = shutil.which("rsyslogd") or shutil.which("rsyslogd", path="/usr/sbin:/sbin")
 CONFIG = """
 module(load="imudp")
@@ -53,7 +54,7 @@ def parse_leef(packet: bytes) -> Event:
     assert delimiter == "^" and event.priority < 192
     for attribute in rest.split(delimiter):
         key, equals, value = attribute.partition("=")
-        assert equals and re.match(r"[A-Za-z]+\Z", key) and key not in event, attribute
+        assert equals and re.match(r"[A-Za-z_]+\Z", key) and key not in event, attribute
         event[key] = value
     return event
 
@@ -165,15 +166,14 @@ def compare(event: Event, result: Result) -> None:
     assert event.size > LIMIT - 80 or set(event) == KEYS
     assert event.id == found["outcome"]
     assert event.version == found["version"] and event.host
-    assert event["exitCode"] == str(result.code) == str(found["exit_code"])
-    assert event["started"] == found["started"]
-    assert event["server"] == found["server"]
-    assert event["task"] == ",".join(each["name"] for each in found["tasks"])
+    assert event["exit_code"] == str(result.code) == str(found["exit_code"])
+    for key in ("outcome", "started", "server", "csm_id", "csm_text", "version"):
+        assert event[key] == found[key]
+    assert event["cat"] == found["outcome"] and found["message"].startswith(event["message"])
+    assert event["tasks"] == ",".join(each["name"] for each in found["tasks"])
     assert event["sessions"].split(",") == ([each["name"] for each in found["sessions"]] or [""])
-    assert event["backups"] == ",".join(
+    assert event["backups"] == ",".join(found["backups"]) == ",".join(
         each["backup"]["id"] for each in found["sessions"] if each["backup"])
-    assert event["msgId"] == found["csm_message"]["id"]
-    assert event["msg"] == (found["csm_message"]["text"] or found["message"])
     assert abs(int(event["devTime"]) - time.time() * 1000) < 60000
     assert event["cat"] and 1 <= int(event["sev"]) <= 10
 
@@ -188,13 +188,13 @@ def test_outcome(name: str, receiver: Any, monkeypatch: pytest.MonkeyPatch) -> N
         assert result.code == case.code, result.text
         event = parse_leef(receiver.receive())
         if name == "listed":  # its sessions are too many for an event
-            assert (event.id, event["exitCode"], event["started"]) == ("listed", "0", "no")
+            assert (event.id, event["exit_code"], event["started"]) == ("listed", "0", "no")
         else:
             compare(event, result)
         assert event.id == name and event["started"] == case.started
-        assert event["msgId"] == case.message or case.message is None
-        assert (event["ruleId"], event["ruleName"]) == ("100523", "Many files renamed")
-        assert event["event"] == "192.0.2.7 alice"
+        assert event["csm_id"] == case.message or case.message is None
+        assert (event["rule_id"], event["rule_name"]) == ("100523", "Many files renamed")
+        assert event["event"] == "192.0.2.7,alice"
         assert receiver.receive(0.05) == b""  # one event, not two
         assert csm.errors == [] and len(csm.world.triggers) == (case.started == "yes")
 
@@ -232,7 +232,7 @@ def test_internal_error(receiver: Any) -> None:
         result = run_inside(*server_options(csm), "-t", TASK, "--json", "--leef",
                             "127.0.0.1:%d" % receiver.port, program=program)
     event = parse_leef(receiver.receive())
-    assert result.code == 1 and event["exitCode"] == "1" and event.id == result.json["outcome"]
+    assert result.code == 1 and event["exit_code"] == "1" and event.id == result.json["outcome"]
     assert "internal" in event.id and int(event["sev"]) > 5
 
 
@@ -252,8 +252,8 @@ HOSTILE = {
     "long": "A" * 10240,
     "letters of many bytes": "\u2603" * 3000,
     "letters of two lengths": "x" + "\U0001f4a5\u00e9" * 2000,
-    "separators": "|^=\t\n|^exitCode=0^cat=fine|" * 40,
-    "new event": "x\n<13>Jan  1 00:00:00 host LEEF:2.0|a|b|1|verified|^|exitCode=0",
+    "separators": "|^=\t\n|^exit_code=0^cat=fine|" * 40,
+    "new event": "x\n<13>Jan  1 00:00:00 host LEEF:2.0|a|b|1|verified|^|exit_code=0",
     "escapes": "\x1b[2J\x00\x07\r\n\u2028\u202e\x9b" * 100,
     "other delimiters": "\\^\\|x5E0x7C,;&%" * 30,
     "surrogates": "\udcff\udc80" * 500,
@@ -273,10 +273,10 @@ def test_hostile_event(name: str, receiver: Any, monkeypatch: pytest.MonkeyPatch
         compare(event, result)
         assert receiver.receive(0.05) == b""
         (_, backup_id), = csm.world.backups_made
-    assert event["backups"] == backup_id and event["ruleId"] == "100523"
-    recorded = " ".join(result.json["event"])
+    assert event["backups"] == backup_id and event["rule_id"] == "100523"
+    recorded = ",".join(result.json["event"])
     for shown, whole in ((event.get("event", ""), recorded),
-                         (event.get("ruleName", ""), result.json["rule_name"])):
+                         (event.get("rule_name", ""), result.json["rule_name"])):
         separators = str.maketrans("|^", "__")
         assert whole.translate(separators).startswith(shown)
         assert shown == whole.translate(separators) or len(packet) > LIMIT - 20
@@ -306,11 +306,12 @@ def test_hostile_csm(receiver: Any) -> None:
         made = [backup_id for _, backup_id in csm.world.backups_made]
         assert csm.errors == []
     assert set(event) <= KEYS and event.size <= LIMIT
-    assert event.id == "verified" and event["exitCode"] == "0" and event["started"] == "yes"
-    assert event["backups"].split(",") == made and event["msgId"] == "IWNR2212I"
+    assert event.id == "verified" and event["exit_code"] == "0" and event["started"] == "yes"
+    assert event["backups"].split(",") == made and event["csm_id"] == "IWNR2212I"
     assert event.get("event", "") == ""  # the first to be shortened
     translated = long_name.replace("|", "_").replace("^", "_")
-    assert translated.startswith(event["task"]) and event["sessions"].startswith(event["task"][:9])
+    assert translated.startswith(event["tasks"])
+    assert event["sessions"].startswith(event["tasks"][:9])
 
 
 def test_refusal_is_told(receiver: Any) -> None:
@@ -319,7 +320,7 @@ def test_refusal_is_told(receiver: Any) -> None:
         result = send(CASES["refused"], csm, receiver.port)
         event = parse_leef(receiver.receive())
     assert result.code == 6
-    assert event["msgId"] == "IWNR0009E" and event["msg"].startswith("IWNR0009E")
+    assert event["csm_id"] == "IWNR0009E" and event["csm_text"].startswith("IWNR0009E")
 
 
 def test_no_secret(receiver: Any) -> None:
@@ -350,7 +351,7 @@ def test_process(receiver: Any) -> None:
         event = parse_leef(receiver.receive())
     assert result.code == 0
     compare(event, result)
-    assert event["event"] == "192.0.2.7" and event["ruleId"] == "7" and event["ruleName"] == ""
+    assert event["event"] == "192.0.2.7" and event["rule_id"] == "7" and event["rule_name"] == ""
 
 
 @pytest.mark.parametrize("outcome, code", [("good", 0), ("error", 7)])

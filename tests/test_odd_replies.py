@@ -36,7 +36,7 @@ VALUES = {
 }
 # In place of a reply: what is sent, and words of which the message has one.
 WHOLE = {
-    "nothing": (b"", "empty"), "HTML": (LOGIN_PAGE, "JSON|token"),
+    "nothing": (b"", "JSON|token"), "HTML": (LOGIN_PAGE, "JSON|token"),
     "half": (b'{"name": "ITSO', "JSON"), "no JSON": (b"backup done", "JSON"),
     "binary": (bytes(range(256)), "JSON"), "invalid UTF-8": (b'{"a": "\xff\xfe\xc0"}', ""),
     "UTF-16": ("[1]".encode("utf-16"), "JSON"),
@@ -153,8 +153,8 @@ def test_whole_reply(odd_run, target, stage, for_good):
             # and the list of tasks tells.
             assert stage in ("trigger", "task") or (stage, name) == ("tasks", "list")
         else:
-            if (result.code, name) == (5, "list"):
-                continue  # neither the session nor any other: a firm answer
+            if name == "list" and result.code in (5, 8):
+                continue  # there is no such session or task (any more): no odd answer
             assert PATHS[stage] in told["message"]
             words = words or ODD
             assert any(word in told["message"] for word in words.split("|")), told["message"]
@@ -252,9 +252,8 @@ LOST = {
 
 
 @pytest.mark.parametrize("lost, age", [
-    # A list that just lacks its newest entry looks whole: only that entry's age tells.
-    (lost, age) for lost in LOST for age in (20, 4000)
-    if (lost, age) != ("newest is left out", 20)])
+    # Only its age tells that it is old: up to a minute is what the clocks may differ by.
+    (lost, age) for lost in LOST for age in (70, 4000)])
 @pytest.mark.parametrize("target", TARGETS)
 def test_old_backup(odd_run, target, lost, age):
     """The reading before the trigger lost it, and then the run makes no backup."""

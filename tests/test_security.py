@@ -2,9 +2,11 @@
 
 The password and the token are canaries, and every form that they could show up in is looked for.
 """
+import ast
 import base64
 import json
 import pathlib
+import re
 import signal
 import socket
 import time
@@ -14,7 +16,7 @@ from urllib.parse import quote, quote_plus, urlencode
 
 import pytest
 import requests
-from conftest import load_program
+from conftest import PROGRAM, load_program
 from harness import USER, Result, run_inside, run_program, start_program
 from simulated_csm import SimulatedCsm, World
 
@@ -159,15 +161,6 @@ def test_a_text_cut_amid_a_secret(csm: SimulatedCsm, length: int) -> None:
     csm.mutate = mutate
     result = run_inside(*options(csm), "-t", TASK)
     assert result.code == 6
-    assert_clean(result.text)
-
-
-def test_token_that_comes_with_an_error(csm: SimulatedCsm) -> None:
-    """Such a log-in is not accepted: its token is a secret all the same."""
-    text = "IWNR0009E %s is not permitted" % TOKEN
-    csm.mutate = lambda request, value: {"token": TOKEN, "msgTranslated": text}
-    result = run_inside(*options(csm), "-t", TASK, "-v")
-    assert result.code == 4 and "IWNR0009E *** is not permitted" in result.err
     assert_clean(result.text)
 
 
@@ -339,3 +332,16 @@ def test_redirects_are_not_followed(csm: SimulatedCsm, args: Tuple[str, ...], n:
     assert result.code in ((3, 7, 8) if permanent and reached else (0,)), result.text
     assert len(csm.world.triggers) <= 1
     assert_clean(result.text)
+
+
+# --- The file itself ----------------------------------------------------------------------------
+
+def test_the_file_can_be_audited() -> None:
+    """It is read before it is trusted: it stays short, and so does each function."""
+    text = PROGRAM.read_text(encoding="ascii")
+    assert len(text.splitlines()) <= 600 and max(map(len, text.splitlines())) <= 100
+    sizes = {node.name: (node.end_lineno or 0) - node.lineno + 1
+             for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)}
+    assert {name: size for name, size in sizes.items() if size > 40} == {}
+    assert len(re.findall(r"\.http\.request\(", text)) == text.count("requests.Session(") == 1
+    assert text.count("print(") == 1
