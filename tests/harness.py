@@ -60,15 +60,15 @@ def run_inside(*argv: str, speed: float = 25, grace: float = 0.6, first_contact:
                program: Any = None) -> Result:
     """main() in this process: its pauses are `speed` times shorter, its constants are patched."""
     program = program or load_program()
-    program.time = QuickTime(speed)
-    program.GRACE, program.SETTLE, program.FIRST_CONTACT = grace, grace / 3, first_contact
+    program.time_used = QuickTime(speed)
+    pace = program.Pace(grace=grace, settle=grace / 3, first_contact=first_contact)
     out, err = io.StringIO(), io.StringIO()
     began = time.monotonic()
     handlers = {each: signal.getsignal(each) for each in (
-        signal.SIGINT, signal.SIGTERM, signal.SIGALRM)}
+        signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = program.main(list(argv))
+            code = program.main(list(argv), pace, program.time_used)
     finally:  # it ignores both at its end
         for each, handler in handlers.items():
             signal.signal(each, handler)

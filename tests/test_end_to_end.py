@@ -47,9 +47,7 @@ class Quick:
 spec = importlib.util.spec_from_file_location("program", sys.argv[1])
 program = sys.modules["program"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(program)
-assert program.time is time and program.GRACE == 60
-program.time, program.GRACE, program.SETTLE = Quick(), 0.6, 0.2
-sys.exit(program.main(sys.argv[2:]))
+sys.exit(program.main(sys.argv[2:], program.Pace(grace=0.6, settle=0.2), Quick()))
 """
 
 

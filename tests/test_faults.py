@@ -401,7 +401,7 @@ def jumping(monkeypatch):
     def run(csm, *argv, **options):
         program = load_program()
         result = run_inside(*server_options(csm), *argv, program=program, **options)
-        return result, program.time.slept
+        return result, program.time_used.slept
 
     monkeypatch.setattr(harness, "QuickTime", JumpingTime)
     return run

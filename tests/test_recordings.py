@@ -156,10 +156,9 @@ def replayed(program, recording, monkeypatch, capsys):
         for name in ("CSM_USER", "CSM_USER_PASSWD", "RULE_ID", "RULE_NAME"):
             monkeypatch.delenv(name, raising=False)
         clock = Clock()
-        monkeypatch.setattr(program, "time", clock)
         with responses.RequestsMock(assert_all_requests_are_fired=False, registry=Strict) as mock:
             replay(mock, recording(case.recording)["exchanges"])
-            code = program.main(list(case.arguments) + ["-u", USER, "-p", PASSWORD])
+            code = program.main(list(case.arguments) + ["-u", USER, "-p", PASSWORD], clock=clock)
             calls = list(mock.calls)
         return Run(code, *capsys.readouterr(), calls, clock.passed)
 
