@@ -34,44 +34,48 @@ exit codes:  0 a new, valid backup (--no-wait: accepted; --check, --list, --min-
 #     SystemExit      1  the parser's own, round the parser alone
 #     .mount(         1  a server is reached only through the adapter made for it, with its trust
 
-import argparse
-import base64
-import collections
-import difflib
-import email.utils
-import enum
-import errno
-import getpass
-import hashlib
-import http.client
-import json
-import math
-import os
-import queue
-import re
-import signal
-import socket
-import ssl
 import sys
-import threading
-import time
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Callable,
-    Deque,
-    Dict,
-    Iterable,
-    List,
-    NamedTuple,
-    NoReturn,
-    Optional,
-    Tuple,
-    Type,
-    TypeVar,
-    Union,
-)
-from urllib.parse import quote, quote_plus
+
+try:
+    import argparse
+    import base64
+    import collections
+    import difflib
+    import enum
+    import errno
+    import getpass
+    import hashlib
+    import json
+    import math
+    import os
+    import queue
+    import re
+    import signal
+    import socket
+    import ssl
+    import threading
+    import time
+    import warnings
+    from typing import (
+        TYPE_CHECKING,
+        Any,
+        Callable,
+        Deque,
+        Dict,
+        Iterable,
+        List,
+        NamedTuple,
+        NoReturn,
+        Optional,
+        Tuple,
+        Type,
+        TypeVar,
+        Union,
+    )
+    from urllib.parse import quote, quote_plus
+except Exception as hidden:  # by a file of that name beside this one: no traceback helps here
+    sys.stderr.write(f"run-cr-wflow-ds8k: usage: nothing was started: {hidden!r}; see the README\n")
+    sys.exit(2)
 
 if TYPE_CHECKING:
     import requests
@@ -436,6 +440,15 @@ def printable(text: str) -> str:
     return "".join(each for each in text if each.isprintable() or each in "\u00a0\u3000")
 
 
+def escaped(name: str) -> str:
+    """A name with all that cannot be seen made visible."""
+    return "".join(each if each.isprintable() else visible(each) for each in name)
+
+
+def visible(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
 def show_time(seconds: float) -> str:
     if seconds <= 0:
         return "never"
@@ -553,9 +566,11 @@ def backup_results(data: Dict[str, Any]) -> List[Dict[str, Any]]:
 
 def date_of(header: Optional[str]) -> float:
     """The Date of an answer. What cannot be read is 0."""
+    from email.utils import mktime_tz, parsedate_tz
+
     try:
-        parsed = email.utils.parsedate_tz(header or "")
-        return float(email.utils.mktime_tz(parsed)) if parsed else 0.0
+        parsed = parsedate_tz(header or "")
+        return float(mktime_tz(parsed)) if parsed else 0.0  # without a zone it is UTC
     except (ValueError, TypeError, IndexError, OverflowError):
         return 0.0
 
@@ -625,6 +640,18 @@ def oddity_of(purpose: Purpose, reply: Reply) -> Optional[Oddity]:
     return None
 
 
+# For errors that have no text of the system's: their class -> what happened.
+REASONS = {
+    "timeout": "timed out",
+    "TimeoutError": "timed out",
+    "ReadTimeout": "timed out",
+    "ConnectTimeout": "timed out",
+    "RemoteDisconnected": "the connection was closed without an answer",
+    "IncompleteRead": "the answer was cut",
+    "BadStatusLine": "the answer is not HTTP",
+}
+
+
 def oddity_of_error(error: BaseException) -> Oddity:
     """Why there is no answer. What cannot be told counts as sent: that is the safe side."""
     from requests.exceptions import SSLError
@@ -647,16 +674,18 @@ def distrust_in(text: str) -> str:
 def reason_of(error: BaseException) -> str:
     """Why there is no answer, in a few words. What a server sent in place of HTTP may echo a
     secret, so that no text of an error is shown but the system's own."""
+    from http.client import HTTPException
+
     inner = error
     for each in causes_of(error):
-        if isinstance(each, (OSError, http.client.HTTPException)):
+        if isinstance(each, (OSError, HTTPException)):  # the innermost one knows best
             inner = each
     system = getattr(inner, "strerror", None)
     if system:
         return f"{system}"
     if type(inner) is OSError:  # requests' own: a file of CAs that is not there
         return str(inner)
-    return type(inner).__name__
+    return REASONS.get(type(inner).__name__, type(inner).__name__)
 
 
 def causes_of(error: BaseException) -> Iterable[BaseException]:
@@ -1148,10 +1177,10 @@ def path_of_session(name: str) -> str:
 
 
 def missing(csm: Csm, kind: str, name: str, names: Iterable[str]) -> NotFound:
-    known = {each.lower(): f'"{each}"' for each in names}
+    known = {each.lower(): f'"{escaped(each)}"' for each in names}
     near = difflib.get_close_matches(name.lower(), known, 3, 0.4)
     closest = ", ".join(known[each] for each in near) or "none"
-    return NotFound(f'{csm.server} shows no {kind} "{name}"; the closest: {closest}')
+    return NotFound(f'{csm.server} shows no {kind} "{escaped(name)}"; the closest: {closest}')
 
 
 # --- 9. The verdict: pure functions; no clock, no server, nothing that changes --------------------
@@ -1926,7 +1955,7 @@ def table_of(result: Result) -> List[str]:
 
 def lines_of(result: Result, output: Output) -> List[str]:
     """What goes to standard output."""
-    if output.json and result.code is not ExitCode.USAGE:
+    if output.json:
         return [json.dumps(json_of_result(result, output))]
     if output.quiet or result.outcome not in EXIT_CODES:
         return []
@@ -1938,7 +1967,7 @@ def lines_of(result: Result, output: Output) -> List[str]:
 def tell(result: Result, console: Console) -> None:
     """Print the result, and send it where --leef wants it."""
     output = console.output
-    if output.leef and result.code is not ExitCode.USAGE:
+    if output.leef:
         packet = leef_packet(result, output, console.clock.time(), utf8(socket.gethostname()))
         if not send_packet(packet, output.leef):
             console.log("WARNING", f"no LEEF event was sent to {output.leef}")
@@ -1950,6 +1979,7 @@ def tell(result: Result, console: Console) -> None:
 
 # --- 15. Syslog -----------------------------------------------------------------------------------
 
+VENDOR = "Safeguarded Copy"
 MONTHS = ("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec").split()
 LONGEST_PACKET = 1024  # bytes: RFC 3164
 
@@ -1960,7 +1990,7 @@ def leef_packet(result: Result, output: Output, now: float, host: str) -> bytes:
     priority = 133 if is_good else 131  # local0.notice, local0.err
     local = time.localtime(now)
     stamp = f"{MONTHS[local.tm_mon - 1]} {local.tm_mday:2d} {time.strftime('%H:%M:%S', local)}"
-    header = f"LEEF:2.0|{PROGRAM}|{PROGRAM}|{VERSION}|{result.outcome}|^|"
+    header = f"LEEF:2.0|{VENDOR}|{PROGRAM}|{VERSION}|{result.outcome}|^|"
     packet = f"<{priority}>{stamp} {host} {header}".encode()
     attributes = {"devTime": int(now * 1000), "sev": 3 if is_good else 9, "cat": result.outcome}
     attributes.update(json_of_result(result, output))
@@ -2012,7 +2042,28 @@ def environment(name: str) -> str:
 class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """It quotes no value: it may be the password."""
-        raise UsageError(re.sub("(?s)'.*'|\".*\"|(?<=unrecognized arguments: ).*", "...", message))
+        raise UsageError(re.sub("(?s)'.*'|\".*\"", "...", message))
+
+    def options(self) -> List[str]:
+        found: List[str] = []
+        for action in self._actions:
+            found += action.option_strings
+        return found
+
+
+def check_all_known(parser: Parser, given: List[str], unknown: List[str]) -> None:
+    """An argument that the parser does not know is named by its position, never by its text."""
+    if not unknown:
+        return
+    first = unknown[0]
+    place = f"argument {given.index(first) + 1 if first in given else '?'}"
+    if not first:
+        raise UsageError(f"{place} is empty")
+    if not first.startswith("-"):
+        raise UsageError(f"{place} is neither an option nor the value of one")
+    near = difflib.get_close_matches(first.partition("=")[0], parser.options(), 1, 0.5)
+    closest = f": {near[0]}?" if near else ""
+    raise UsageError(f"{place} is no option{closest}")
 
 
 def build_parser() -> Parser:
@@ -2029,9 +2080,7 @@ def build_parser() -> Parser:
 
 
 def add_options_of_access(parser: Parser) -> None:
-    parser.add_argument(
-        "-s", "--csm_server", required=True, help="HOST or HOST:PORT; of a pair: A,B"
-    )
+    parser.add_argument("-s", "--csm_server", help="HOST or HOST:PORT; of a pair: A,B")
     parser.add_argument("-P", "--csm_port", default="9559", help="where -s has none: %(default)s")
     parser.add_argument("-u", "--csm_user", help="else CSM_USER in the environment, else a prompt")
     secret = parser.add_mutually_exclusive_group()
@@ -2126,8 +2175,9 @@ def is_duration(number: Optional[float]) -> bool:
 
 def check_arguments(args: argparse.Namespace) -> None:
     """What argparse did not check. One line a rule."""
-    servers = args.csm_server.split(",")
+    servers = (args.csm_server or "").split(",")
     rules = (
+        (bool(args.csm_server), "-s: missing or blank"),
         (has_names(args), "-t, -S: missing or blank"),
         (
             all(map(is_duration, (args.timeout, args.request_timeout, args.min_interval))),
@@ -2248,14 +2298,17 @@ class Source:
             raise UsageError(f"--ca-file or --password-file: {reason}") from None
         except (ValueError, EOFError, RuntimeError):
             found = ""
-        if not re.match(r"(?!\s*\Z)[^\n\ufffd]+\Z", found):
-            raise UsageError(f"--{name} is missing, blank or not a line of text (or Base64)")
+        if not found.strip() or "\ufffd" in found:
+            raise UsageError(f"--{name} is missing, blank or not text (or not Base64)")
+        if any(is_control(each) for each in found):
+            raise UsageError(f"--{name} holds a control character: a line end, perhaps CR LF?")
         return found
 
     def from_option(self, text: Optional[str]) -> Optional[str]:
-        if text is None or not text or not self.args.base64:
+        if text is None or not self.args.base64:
             return text
-        return base64.b64decode(text, validate=True).decode().rstrip("\n")
+        packed = re.sub(r"\s", "", text)  # as it comes from a file, or wrapped
+        return base64.b64decode(packed, validate=True).decode().strip()
 
     def from_file(self, path: Optional[str]) -> Optional[str]:
         if path is None:
@@ -2294,6 +2347,10 @@ class Source:
         return getpass.getpass("CSM password: ")
 
 
+def is_control(character: str) -> bool:
+    return ord(character) < 32 or 127 <= ord(character) < 160
+
+
 def first_of(sources: Tuple[Callable[[], Optional[str]], ...]) -> str:
     for source in sources:
         text = source()
@@ -2309,7 +2366,8 @@ def path_of(text: str) -> str:
 
 def read_line_of(path: str) -> str:
     with open(0 if path == "-" else path, encoding="utf-8-sig") as lines:
-        return lines.read(65536).rstrip("\n")
+        text = lines.read(65536)
+    return text[:-1] if text.endswith("\n") else text
 
 
 # --- 17. main -------------------------------------------------------------------------------------
@@ -2319,23 +2377,27 @@ EXIT_CODES: Dict[str, ExitCode] = {each.value: ExitCode.OK for each in Outcome}
 
 
 def load_modules(waiter: Waiter) -> None:
-    """requests and urllib3, in a worker: a signal is heard meanwhile."""
+    """requests and urllib3, in a worker: a signal is heard meanwhile. They may be missing, not fit
+    one another or this Python, or be hidden by a file beside this one: whatever it is, it is told
+    in a line."""
     call = Worker().start(import_modules)
     while not waiter.is_done(call, 60.0):
         pass
     try:
         call.result()
-    except ImportError as error:
-        name = getattr(error, "name", None) or "requests"
+    except Exception as error:
         python = f"{sys.executable} (Python {sys.version.split()[0]})"
-        raise ModuleMissing(f"the module {name} is missing for {python}") from None
+        cause = f"{type(error).__name__}: {error}"
+        raise ModuleMissing(f"requests and urllib3 cannot be loaded by {python}: {cause}") from None
 
 
 def import_modules() -> None:
-    import requests.adapters  # noqa: F401
-    import urllib3
-
-    urllib3.disable_warnings()  # stderr has our own lines alone
+    """What they say of each other at their import is for those who set them up, not for stderr."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import requests.adapters  # noqa: F401
+        import urllib3
+    urllib3.disable_warnings()
 
 
 def conclusion_of_problem(problem: Problem, started: str) -> Conclusion:
@@ -2370,26 +2432,31 @@ def main(
     event = given[at + 1 :]
     pace, clock, signals = pace or Pace(), clock or Clock(), Signals()
     signals.listen()
+    os.environ.pop("SSLKEYLOGFILE", None)  # no key of a connection is ever written anywhere
     console = Console(Output(event=printable_all(event)), clock)
     progress = Progress(console, Waiter(clock, signals), pace)
+    parser = build_parser()
     try:
-        args = build_parser().parse_args(given[:at])
+        args, unknown = parser.parse_known_args(given[:at])
     except SystemExit as end:  # --help, --version
         return int(end.code or 0)
     except Problem as problem:
         conclusion = conclusion_of_problem(problem, progress.started)
     else:
         console.output = output_of(args, event)
-        conclusion = conclude(args, progress)
+        conclusion = conclude(lambda: check_all_known(parser, given, unknown), args, progress)
     tell(make_result(conclusion, progress), console)
     return int(conclusion.code)
 
 
-def conclude(args: argparse.Namespace, progress: Progress) -> Conclusion:
+def conclude(
+    check_arguments: Callable[[], None], args: argparse.Namespace, progress: Progress
+) -> Conclusion:
     """Run what the command line asks for. The one place that turns an exception into an exit
     code."""
     conclusion = Conclusion(word_of(ExitCode.INTERNAL), ExitCode.INTERNAL, "")
     try:
+        check_arguments()
         load_modules(progress.waiter)
         config = config_of(args, progress.waiter, progress.console)
         progress.server = config.servers[0]
