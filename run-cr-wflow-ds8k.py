@@ -97,30 +97,43 @@ SHORT_LIST = "/sessions/short"
 TASKS = "/sessions/scheduledtasks"
 BACKUP = {"cmd": "Backup"}
 SAFEGUARDED = "safeguarded copy"  # in the type of a session, `rulesname`
-COMPLETED = "IWNR1026I"  # a command to a session has completed
+COMPLETED = "IWNR1026I"  # a command in a session has completed; of a task: a step
+RUN_STARTED = "IWNR2211I"
 FINISHED = "IWNR2212I"  # a scheduled task has finished running
-MESSAGE_ID = re.compile(r"[A-Z]{3,5}\d{2,6}[A-Z]\b")  # the last letter is the severity
+STATE_REACHED = "IWNR2220I"  # a step that waits has come to its end
+STEP_IDS = (COMPLETED, RUN_STARTED, STATE_REACHED)  # a run goes on after these
+RUN_IDS = (*STEP_IDS, FINISHED)  # that belong to a run, and to nothing else
 
 # Our own choices:
 BELIEVED_AFTER = 2  # how often what will hardly pass must be told to be believed
-MOST_TRIGGERS = 2  # that may have been processed
-LONGEST_BODY = 256 * 1024 * 1024  # bytes of an answer; a list of tasks had 13 million
+MOST_TRIGGERS = 2  # that may have been processed, those that were answered 429 or 503 aside
+NEVER = float("inf")
 
 
 class Pace(NamedTuple):
     """All seconds that decide anything. Tests use quicker ones."""
 
-    first_contact: float = 30.0  # how long a server that never let us in is tried
-    grace: float = 60.0  # a backup, or a last message, is that late at most
+    request_timeout: float = 30.0  # of one request; also: how long a lost trigger is looked for
+    session_factor: float = 10.0  # a Backup blocks until it is done: so many request timeouts
     settle: float = 5.0  # what CSM shows may lag behind by so much
-    clock_skew: float = 60.0  # between the clocks of CSM and of the storage
-    longest_run: float = 1800.0  # of a run that is joined
-    first_pause: float = 1.0  # between two looks
+    grace: float = 60.0  # a last message, or a backup, is that late at most
+    counted: float = 5.0  # one look counts for no longer: CSM may have been away before it
+    late_listing: float = 600.0  # how far a storage clock may be behind CSM's
+    clock_skew: float = 60.0  # the same, where the note may not have shown all backups
+    first_contact: float = 30.0  # how long a server that never let us in is tried
+    second_look: float = 1.0  # before it is believed that something is not there
+    first_pause: float = 0.5  # between two looks
+    growth: float = 0.025  # of the pause, with the time waited
     longest_pause: float = 15.0
-    first_retry: float = 0.5  # between two tries of a request
+    first_retry: float = 0.5  # between two tries of a read
+    login_retry: float = 2.0  # after a refused log-in
+    first_login_pause: float = 15.0  # the same, once the trigger was sent
+    longest_login_pause: float = 300.0
+    role_again: float = 60.0  # how often a pair is asked for its roles
     last_try: float = 0.5  # so much before the deadline nothing is tried any more
-    lock: float = 60.0  # how long another run of the same target is waited for
+    lock: float = 60.0  # how long another call for the same target is waited for
     shown_again: float = 60.0  # a sign of life
+    glance: float = 30.0  # how long --list and --check take at most
 
 
 class Clock:
@@ -202,6 +215,10 @@ class OutcomeUnknown(Problem):
     code = ExitCode.UNKNOWN
 
 
+class Busy(OutcomeUnknown):
+    """429, 503: most likely not processed, but nothing says so for sure."""
+
+
 class NotProcessed(Problem):
     """A request had no effect on CSM. Only what is of this kind is ever sent again."""
 
@@ -209,6 +226,15 @@ class NotProcessed(Problem):
 
 
 class Unreachable(NotProcessed):
+    """There is no answer."""
+
+    code = ExitCode.UNREACHABLE
+    hint = "check address, network"
+
+
+class NoUse(NotProcessed):
+    """There is an answer, and it is of no use."""
+
     code = ExitCode.UNREACHABLE
     hint = "check address, network"
 
@@ -231,8 +257,14 @@ class Denied(NotProcessed):
     firm = True
 
 
-class NotNow(Denied):
-    """A standby, or a token that has expired."""
+class TokenLost(Denied):
+    """The token has expired, or is of no use any more."""
+
+    firm = False
+
+
+class Standby(Denied):
+    """The server says that another one is active."""
 
     firm = False
 
@@ -303,19 +335,22 @@ class Config(NamedTuple):
 
 
 # --- 4. Records -----------------------------------------------------------------------------------
-# Times are in epoch seconds; 0: CSM does not tell.
 
 
 class Message(NamedTuple):
-    """One of CSM's messages. Two runs say the same: only its time tells it from an older one."""
+    """A message of CSM. Two runs leave the same ids: its time tells it from an older one."""
 
-    seconds: float
-    text: str  # begins with the id, or is the id alone
+    seconds: float  # 0: not known
+    text: str  # begins with the id, or is the id alone, or has none
 
     @property
     def id(self) -> str:
-        found = MESSAGE_ID.match(self.text)
-        return found.group() if found else ""
+        """Zeros in front of its digits do not count."""
+        found = re.match(r"([A-Z]{3,5})(\d{2,6})([A-Z])\b", self.text)
+        if found is None:
+            return ""
+        prefix, digits, severity = found.groups()
+        return f"{prefix}{int(digits)}{severity}"
 
     @property
     def severity(self) -> str:
@@ -324,53 +359,75 @@ class Message(NamedTuple):
 
     @property
     def is_error(self) -> bool:
-        """Any severity but I and W; a text without an id says nothing."""
+        """Any severity but I and W; a text without an id tells nothing."""
         return self.severity not in ("", "I", "W")
+
+    @property
+    def is_bare(self) -> bool:
+        """An id alone, without any time: of two runs it reads the same."""
+        return self.seconds == 0 and re.fullmatch(r"[A-Z]+\d+[A-Z]", self.text) is not None
+
+    @property
+    def key(self) -> Tuple[float, str]:
+        """The same message has the same key: its text may be filled in later, its time may not.
+        Where the time is not known, the text is all there is (and may hold the time)."""
+        return self.seconds, (self.id or self.text) if self.seconds else self.text
 
 
 NO_MESSAGE = Message(0.0, "")
 
 
 class Backup(NamedTuple):
+    """A backup as a session lists it."""
+
     id: str
     time: str  # as CSM shows it
     valid: bool
     copy_sets: str
     seconds: float  # when it was taken, by the storage's clock
+    sequence: str  # a session may have several, of one clock each
 
 
 class Session(NamedTuple):
+    """A session as CSM shows it."""
+
     name: str
     status: str
     state: str
-    kind: str  # its type
+    kind: str
     in_error: bool  # Severe, or haserror
-    date: float  # when CSM showed this, by its own clock
+    copy_sets: str
     backups: Tuple[Backup, ...]
+    is_odd: bool = False  # the list of backups holds something that could not be read
 
     @property
     def is_safeguarded(self) -> bool:
-        """A session that does not tell its type is taken for one: CSM refuses what does not fit."""
+        """One that does not tell its type is taken for one: CSM refuses what does not fit."""
         return not self.kind or SAFEGUARDED in self.kind.lower()
+
+    @property
+    def hides_backups(self) -> bool:
+        """Protected means that there are backups. So this view is no view of them."""
+        return self.state == "Protected" and not self.backups
 
 
 class Task(NamedTuple):
+    """A scheduled task as CSM shows it."""
+
     id: int
     name: str
+    enabled: bool
     running: bool
     pending_approval: bool
-    enabled: bool  # whether its schedule is on: a disabled one can be run all the same
-    last_ran: float  # start of its last run, by CSM's clock
-    sessions: Tuple[str, ...]  # names of those that it backs up
+    last_ran: float  # when its last run started, by CSM's clock; 0: not known
     messages: Tuple[Message, ...]  # oldest first
+    sessions: Tuple[str, ...] = ()  # those that its Backup steps name
+    steps: Tuple[str, ...] = ()
+    next_task: int = 0  # that it starts when it ends well; 0: none
 
     @property
     def last_message(self) -> Message:
         return self.messages[-1] if self.messages else NO_MESSAGE
-
-    @property
-    def is_busy(self) -> bool:
-        return self.running or self.pending_approval
 
     @property
     def state(self) -> str:
@@ -381,17 +438,22 @@ class Task(NamedTuple):
             return "running"
         return "enabled" if self.enabled else "disabled"
 
+    @property
+    def is_mute(self) -> bool:
+        """It shows nothing that a run would change, but for the flag."""
+        return not self.last_ran and not self.messages
+
 
 class Snapshot(NamedTuple):
-    """What CSM shows of the target at one moment."""
+    """What one server shows of the target at one moment. The one of before the trigger is the
+    note."""
 
-    task: Optional[Task]  # None: the target is a session, or CSM does not list the task
-    sessions: Tuple[Session, ...]  # those that must show a new backup: one at least
-    waited: float = 0.0  # seconds since the trigger; before it: 0
-
-    @property
-    def is_running(self) -> bool:
-        return self.task is not None and self.task.running
+    server: str  # ids belong to it
+    task: Optional[Task]  # None: the target is a session; in a look: the task was not listed
+    sessions: Tuple[Optional[Session], ...]  # that must show a new backup; None: not seen
+    earliest: float  # Date of the first answer it is made of; not known: -inf
+    latest: float  # Date of the last one; not known: inf
+    at: float  # when it was complete, in seconds since the program began
 
 
 class Reply(NamedTuple):
@@ -401,7 +463,6 @@ class Reply(NamedTuple):
     status: int
     data: Any  # the JSON value; None where it is none
     message: Message
-    date: float  # of the Date header; 0 where there is none
     summary: str  # request and answer in a line, without what could be secret
 
 
@@ -493,15 +554,22 @@ class Reader:
         return Task(
             id=int(number),
             name=text_of(data.get("name")),
+            enabled=is_true(data.get("enabled")),
             running=is_true(data.get("running")),
             pending_approval=is_true(data.get("pendingApproval")),
-            enabled=is_true(data.get("enabled")),
             last_ran=number_of(data.get("lastRan")),
-            sessions=sessions_of_task(data),
             messages=tuple(self.message(each) for each in messages_of_task(data)),
+            sessions=sessions_of_task(data),
+            steps=tuple(self.step(each) for each in rows_of(data.get("actions"))),
+            next_task=int(number_of(data.get("runtaskonsuccess"))),
         )
 
-    def session(self, data: Any, name: str, date: float) -> Session:
+    def step(self, row: Dict[str, Any]) -> str:
+        """A command, or a wait for a state, in one session."""
+        action = row.get("command") or f"wait for {text_of(row.get('state'))}"
+        return self.clean(f"{text_of(row.get('sessionName'))}: {text_of(action)}")
+
+    def session(self, data: Any, name: str) -> Session:
         if not isinstance(data, dict) or data.get("name") != name:
             raise OddReply("not that session")
         status = text_of(data.get("status"))
@@ -511,11 +579,12 @@ class Reader:
             state=self.clean(data.get("state")),
             kind=text_of(data.get("rulesname")),
             in_error=status.lower() == "severe" or is_true(data.get("haserror")),
-            date=date,
-            backups=tuple(self.backup(each) for each in backup_results(data)),
+            copy_sets=self.clean(data.get("numcopysets")),
+            backups=tuple(self.backup(row, sequence) for sequence, row in backup_results(data)),
+            is_odd=has_odd_results(data),
         )
 
-    def backup(self, row: Dict[str, Any]) -> Backup:
+    def backup(self, row: Dict[str, Any], sequence: str) -> Backup:
         """An entry of BackupResults. Its id is its time, in epoch seconds."""
         seconds = number_of(row.get("backupID"))
         if seconds < 1e9:
@@ -526,6 +595,7 @@ class Reader:
             valid=is_true(row.get("valid")),
             copy_sets=self.clean(row.get("numCopySets")) or "?",
             seconds=seconds,
+            sequence=sequence,
         )
 
 
@@ -544,7 +614,8 @@ def sessions_of_task(data: Dict[str, Any]) -> Tuple[str, ...]:
 
 
 def is_backup(command: Any) -> bool:
-    return text_of(command).strip().lower() == "backup"
+    """`Backup`, or `Backup` with something after it."""
+    return text_of(command).lower().split()[:1] == ["backup"]
 
 
 def messages_of_task(data: Dict[str, Any]) -> List[Any]:
@@ -554,14 +625,31 @@ def messages_of_task(data: Dict[str, Any]) -> List[Any]:
     return list_of(data.get("messages") or [])
 
 
-def backup_results(data: Dict[str, Any]) -> List[Dict[str, Any]]:
-    """The backups of all sequences. The key was seen as BackupResults; any case is accepted."""
-    found: List[Dict[str, Any]] = []
+def backup_results(data: Dict[str, Any]) -> List[Tuple[str, Dict[str, Any]]]:
+    """The backups of all sequences, each with its sequence's name. The key was seen as
+    BackupResults; any case is accepted."""
+    found: List[Tuple[str, Dict[str, Any]]] = []
     for sequence in rows_of(data.get("backupInfo")):
+        name = text_of(sequence.get("backupSequence"))
         for key, value in sequence.items():
             if key.lower() == "backupresults":
-                found += rows_of(value)
+                found += [(name, row) for row in rows_of(value)]
     return found
+
+
+def has_odd_results(data: Dict[str, Any]) -> bool:
+    """Is something in the list of backups that cannot be read as one? It may hide a backup."""
+    for sequence in rows_of(data.get("backupInfo")):
+        for key, value in sequence.items():
+            if key.lower() == "backupresults" and not all(map(is_result, list_of(value))):
+                return True
+    return False
+
+
+def is_result(row: Any) -> bool:
+    if not isinstance(row, dict):
+        return False
+    return bool(number_of(row.get("backupID")) or number_of(row.get("timestamp")))
 
 
 def date_of(header: Optional[str]) -> float:
@@ -596,48 +684,63 @@ class Oddity(enum.Enum):
     LOST = "it was sent, and no whole answer came"
     REDIRECT = "3xx: this is not CSM"
     TOKEN = "401: the token is unknown or expired, so it was not processed"
-    FORBIDDEN = "403: this user may not, so it was not processed"
-    REFUSED = "400, 405, 409, or a message of CSM's with the severity of an error"
-    USELESS = "any other status but 2xx; no JSON; a command without a message of severity I"
+    FORBIDDEN = "403 without a message: the token, or this user's rights; it was not processed"
+    REFUSED = "400, 405, 415 and their like, or a message of CSM's with the severity of an error"
+    BUSY = "429, 503"
+    NO_JSON = "2xx, and no JSON: a log-in page, perhaps"
+    USELESS = "any other status; a command without a message of severity I or W"
 
 
-# A command may be sent again only where this table has a NotProcessed in its column.
+# A command may be sent again without looking first only where this table has a NotProcessed in its
+# column.
 FAULTS: Dict[Oddity, Tuple[Type[Problem], Type[Problem], Type[Problem]]] = {
     # oddity:         (LOG_IN,       READ,        COMMAND)
     Oddity.UNTRUSTED: (WrongServer, WrongServer, WrongServer),
     Oddity.UNSENT: (Unreachable, Unreachable, Unreachable),
     Oddity.LOST: (Unreachable, Unreachable, OutcomeUnknown),
     Oddity.REDIRECT: (WrongServer, WrongServer, OutcomeUnknown),
-    Oddity.TOKEN: (LoginRefused, NotNow, Denied),
+    Oddity.TOKEN: (LoginRefused, TokenLost, TokenLost),
     Oddity.FORBIDDEN: (LoginRefused, Denied, Denied),
     Oddity.REFUSED: (LoginRefused, Denied, Refused),
-    Oddity.USELESS: (Unreachable, Unreachable, OutcomeUnknown),
+    Oddity.BUSY: (NoUse, NoUse, Busy),
+    Oddity.NO_JSON: (NoUse, NoUse, OutcomeUnknown),
+    Oddity.USELESS: (NoUse, NoUse, OutcomeUnknown),
 }
 
-ODD_STATUS = {
-    400: Oddity.REFUSED,
-    401: Oddity.TOKEN,
-    403: Oddity.FORBIDDEN,
-    405: Oddity.REFUSED,
-    409: Oddity.REFUSED,
-}
+REFUSING = (400, 405, 406, 409, 411, 413, 414, 415, 422)
+BUSY = (429, 503)
+TOKEN_NOT_TAKEN = (Oddity.TOKEN, Oddity.FORBIDDEN, Oddity.NO_JSON, Oddity.REDIRECT)
 
 
 def oddity_of(purpose: Purpose, reply: Reply) -> Optional[Oddity]:
     """What is odd about an answer; None: it is what was hoped for."""
-    if reply.status in ODD_STATUS:
-        return ODD_STATUS[reply.status]
+    if purpose is Purpose.LOG_IN and reply.message.is_error:
+        return Oddity.REFUSED  # a wrong password may come with a status of 500
+    odd = oddity_of_status(reply)
+    if odd is not None:
+        return odd
+    if purpose is not Purpose.LOG_IN and reply.data is None:
+        return Oddity.NO_JSON
+    if purpose is Purpose.COMMAND and reply.message.severity not in ("I", "W"):
+        return Oddity.USELESS
+    return None
+
+
+def oddity_of_status(reply: Reply) -> Optional[Oddity]:
+    """A message of CSM's tells more than a status below 500, but for 401 and 3xx."""
+    if reply.status == 401:
+        return Oddity.TOKEN
+    if reply.status in BUSY:
+        return Oddity.BUSY
     if 300 <= reply.status < 400:
         return Oddity.REDIRECT
     if reply.message.is_error and reply.status < 500:
         return Oddity.REFUSED
-    if not 200 <= reply.status < 300:
-        return Oddity.USELESS
-    if purpose is Purpose.READ and reply.data is None:
-        return Oddity.USELESS
-    if purpose is Purpose.COMMAND and reply.message.severity != "I":
-        return Oddity.USELESS
-    return None
+    if reply.status == 403:
+        return Oddity.FORBIDDEN
+    if reply.status in REFUSING:
+        return Oddity.REFUSED
+    return None if 200 <= reply.status < 300 else Oddity.USELESS
 
 
 # For errors that have no text of the system's: their class -> what happened.
@@ -704,6 +807,7 @@ class Signals:
     within a slice; nothing is ever interrupted where it stands, but for a line that is typed."""
 
     SLICE = 0.1  # seconds
+    FINE_SLICE = 0.02
     NAMES = ("SIGHUP", "SIGINT", "SIGTERM")
 
     def __init__(self) -> None:
@@ -758,6 +862,9 @@ class Call:
             self._done.wait(min(left, signals.SLICE))
         return True
 
+    def is_done(self) -> bool:
+        return self._done.is_set()
+
     def result(self) -> Any:
         if self._error is not None:
             raise self._error
@@ -804,6 +911,10 @@ class Waiter:
         self.signals = signals
         self.began = clock.monotonic()
 
+    def begin(self) -> None:
+        """The deadline counts from here."""
+        self.began = self.clock.monotonic()
+
     def passed(self) -> float:
         """Seconds since the call began."""
         return self.clock.monotonic() - self.began
@@ -814,6 +925,15 @@ class Waiter:
             self.signals.check()
             self.clock.sleep(seconds / slices)
         self.signals.check()
+
+    def sleep_unless(self, seconds: float, is_over: Callable[[], bool]) -> None:
+        """Sleep until something is over, at most."""
+        slices = math.ceil(seconds / self.signals.FINE_SLICE)
+        for _ in range(slices):
+            self.signals.check()
+            if is_over():
+                return
+            self.clock.sleep(seconds / slices)
 
     def is_done(self, call: Call, seconds: float) -> bool:
         return call.is_done_within(seconds, self.signals)
@@ -827,18 +947,24 @@ class Line:
         self.worker = Worker()
         self.http = open_http(tuple(servers), trust)
 
-    def start(self, server: str, method: str, path: str, limit: float, **more: Any) -> Call:
+    def start(
+        self, server: str, method: str, path: str, times: Tuple[float, float], **more: Any
+    ) -> Call:
         """Start a request. More: its form and headers, as requests wants them."""
-        return self.worker.start(lambda: self.send(server, method, path, limit, **more))
+        return self.worker.start(lambda: self.send(server, method, path, times, **more))
 
-    def send(self, server: str, method: str, path: str, limit: float, **more: Any) -> Any:
+    def send(
+        self, server: str, method: str, path: str, times: Tuple[float, float], **more: Any
+    ) -> Any:
         """EVERY REQUEST TO CSM IS SENT HERE, in the worker. -> requests' own answer, read whole.
-        The limits are for each address and each read alone: the whole is bounded by who waits."""
+        Times: for the connection to one address, and for one read. The whole is bounded by who
+        waits for it."""
+        self.http.cookies.clear()  # one that expires must not spoil a log-in
         return self.http.request(
             method,
             f"https://{server}{BASE}{path}",
             allow_redirects=False,  # requests would carry the token to another host
-            timeout=(limit / 2, limit),  # of two addresses a dead one leaves time for the other
+            timeout=times,
             **more,
         )
 
@@ -853,6 +979,7 @@ def open_http(servers: Tuple[str, ...], trust: Trust) -> "requests.Session":
     http.trust_env = False  # no proxy, .netrc or CA bundle from the environment
     http.verify = trust.ca_file or not (trust.anything or trust.fingerprints)
     http.headers["Accept-Language"] = "en-US"
+    http.headers["Content-Type"] = "application/x-www-form-urlencoded"  # with or without a form
     http.adapters.clear()
     for server, fingerprint in zip(servers, fingerprints_for(servers, trust)):
         adapter = requests.adapters.HTTPAdapter()
@@ -878,25 +1005,66 @@ def fingerprint_without_sending(server: str) -> str:
     return ":".join(f"{each:02X}" for each in digest)
 
 
-class Tries(NamedTuple):
-    """What has become of one request so far."""
+class Token(NamedTuple):
+    secret: Secret
+    serial: int  # the how many-eth of this call
 
+
+class Sent(NamedTuple):
+    """A request that is under way."""
+
+    purpose: Purpose
+    server: str
+    method: str
+    path: str
+    line: Line
+    call: Call
     began: float
-    firm: int = 0  # how many of the faults were firm
-    told: Tuple[Tuple[str, str], ...] = ()  # each server with its last fault
-
-    def after(self, server: str, fault: NotProcessed) -> "Tries":
-        others = tuple(each for each in self.told if each[0] != server)
-        firm = self.firm + (1 if fault.firm else 0)
-        return Tries(self.began, firm, others + ((server, str(fault)),))
 
     def text(self) -> str:
-        return "; ".join(fault for _, fault in self.told)
+        return f"{self.server}: {self.method} {self.path}"
+
+
+class Role(enum.Enum):
+    """What a server of a pair tells of itself."""
+
+    NOT_ASKED = "not asked since its refusal"
+    ACTIVE = "active"
+    STANDBY = "standby"
+    NOT_TOLD = "it does not say"
+
+
+class Tries(NamedTuple):
+    """What has become of a read so far."""
+
+    began: float
+    tried: int = 0
+    firm: int = 0  # how many of the faults were firm
+    faults: Tuple[Tuple[str, str], ...] = ()  # each server with its last fault
+
+    def after(self, server: str, fault: NotProcessed) -> "Tries":
+        others = tuple(each for each in self.faults if each[0] != server)
+        firm = self.firm + (1 if fault.firm else 0)
+        return Tries(self.began, self.tried + 1, firm, (*others, (server, str(fault))))
+
+    def text(self) -> str:
+        return "; ".join(fault for _, fault in self.faults)
+
+
+class Patience(NamedTuple):
+    """How long a read is tried."""
+
+    until: float = NEVER  # seconds since the call began; the deadline ends it anyway
+    tries: float = NEVER
+    may_move: bool = True  # to the other server of a pair
+
+
+PATIENT = Patience()
 
 
 class Csm:
-    """The client. `_exchange` alone sends anything to CSM; `_log_in`, `_is_standby`, `read` and
-    `command` alone call it."""
+    """The client. `_start` alone sends anything to CSM; `_log_in`, `ask_role`, `try_read` and
+    `command` alone call it. Its state: which server is in use, the tokens, and the connections."""
 
     def __init__(self, config: Config, progress: "Progress") -> None:
         self.config = config
@@ -905,88 +1073,153 @@ class Csm:
         self.waiter = progress.waiter
         self.reader = Reader(config.password)
         self.servers: Deque[str] = collections.deque(config.servers)  # the first is in use
-        self.token: Optional[Secret] = None
-        self.was_in = False  # has a server ever let us in?
-        self.task_paths: Deque[str] = collections.deque([TASKS])  # the first has worked last
+        self.asks_role = config.asks_role
+        self.is_watching = False  # once a trigger is out, a refused log-in is never believed
+        self.earliest = NEVER  # Date of the answers so far
+        self.latest = -NEVER
+        self._was_in = False  # has a server ever let us in?
+        self._tokens: Dict[str, Token] = {}
+        self._logins = 0
+        self._forbidden: Dict[str, int] = {}  # server -> serial of the token that 403 took away
+        self._login_at: Dict[str, float] = {}  # server -> when to try a refused log-in again
+        self._login_pause = self.pace.first_login_pause
         self._line: Optional[Line] = None
 
     @property
     def server(self) -> str:
         return self.servers[0]
 
+    @property
+    def login(self) -> Tuple[str, int]:
+        """Where we are logged in: what was read there belongs to it. 0: nowhere."""
+        token = self._tokens.get(self.server)
+        return self.server, token.serial if token else 0
+
     def time_left(self) -> float:
         return self.config.timeout - self.waiter.passed()
 
-    def read(self, paths: Deque[str], parse: Callable[[Reply], T], is_patient: bool = False) -> T:
-        """GET the first of the paths until `parse` makes sense of the answer; after a fault the
-        next one is tried. A patient caller, who watches a run, gives up at the deadline alone."""
+    def next_server(self) -> None:
+        self.servers.rotate(-1)
+
+    def use(self, server: str) -> None:
+        while self.server != server:
+            self.next_server()
+
+    # Reading is free: a read may be repeated, and may move to the other server.
+
+    def try_read(self, path: str, parse: Callable[[Reply], T]) -> T:
+        """GET it once -> what `parse` makes of the answer. Raises NotProcessed."""
+        self._log_in_if_needed()
+        limit = max(min(self.pace.request_timeout, self.time_left()), 0.01)
+        reply = self._answer_within(self._start(Purpose.READ, "GET", path, limit), limit)
+        try:
+            return parse(reply)
+        except OddReply as odd:
+            raise NoUse(f"{reply.summary}: odd reply: {odd}") from None
+
+    def read(
+        self, paths: Deque[str], parse: Callable[[Reply], T], patience: Patience = PATIENT
+    ) -> T:
+        """GET the first of the paths until it works or is hopeless; after a fault the next one."""
 
         def attempt() -> T:
-            reply = self._exchange(Purpose.READ, "GET", paths[0])
             try:
-                return parse(reply)
-            except OddReply as odd:
-                raise Unreachable(f"{reply.summary}: odd reply: {odd}") from None
+                return self.try_read(paths[0], parse)
+            except NotProcessed:
+                paths.rotate(-1 if self.login[1] else 0)
+                raise
 
-        return self._persist(attempt, is_patient, paths)
+        return self._persist(attempt, patience)
 
-    def command(self, path: str, form: Optional[Form] = None) -> Message:
-        """POST it -> CSM's message. It is sent again only where it was surely not processed.
-        Nothing that can fail is done to the answer of a command that was accepted."""
+    def log_in(self) -> None:
+        self._persist(self._log_in_if_needed, PATIENT)
 
-        def attempt() -> Message:
-            return self._exchange(Purpose.COMMAND, "POST", path, form).message
-
-        return self._persist(attempt)
-
-    def _persist(
-        self,
-        attempt: Callable[[], T],
-        is_patient: bool = False,
-        paths: Optional[Deque[str]] = None,
-    ) -> T:
-        """Try, on each server in turn and with growing pauses, until it works or is hopeless."""
+    def _persist(self, attempt: Callable[[], T], patience: Patience) -> T:
+        """Try, with growing pauses and on each server in turn, until it works or is hopeless.
+        Raises NotProcessed."""
         tries = Tries(began=self.waiter.passed())
-        pause = self.pace.first_retry
         while True:
-            is_in = False
             try:
-                self._log_in_if_needed()
-                is_in = True
                 return attempt()
             except NotProcessed as fault:
                 tries = tries.after(self.server, fault)
-                if self._is_hopeless(tries, is_patient):
-                    raise type(fault)(tries.text(), fault.message) from None
-                self.progress.log("WARNING", f"{fault}; trying again")
-            if paths and is_in:
-                paths.rotate(-1)
-            self.token = None  # HTML may be a log-in page
-            self.servers.rotate(-1)
-            self.waiter.sleep(min(pause, self.time_left() / 2))
-            pause = min(2 * pause, self.pace.longest_pause)
+                self._give_up_if_hopeless(tries, fault, patience)
+                self.progress.warn(f"{fault}; trying again")
+                pause = self._pause_after(tries, fault)
+            if patience.may_move:
+                self.next_server()
+            left = min(self.time_left(), patience.until - self.waiter.passed())
+            self.waiter.sleep(max(0.0, min(pause, left / 2)))
 
-    def _is_hopeless(self, tries: Tries, is_patient: bool) -> bool:
-        if self.time_left() < self.pace.last_try:
-            return True
-        if is_patient:
+    def _pause_after(self, tries: Tries, fault: NotProcessed) -> float:
+        pause = self.pace.first_retry * 2.0 ** min(tries.tried - 1, 8)
+        if isinstance(fault, LoginRefused):
+            pause = max(pause, self.pace.login_retry)
+        return min(pause, self.pace.longest_pause)
+
+    def _give_up_if_hopeless(self, tries: Tries, fault: NotProcessed, patience: Patience) -> None:
+        if self._takes_standby_for_active(tries, fault):
+            return
+        passed = self.waiter.passed()
+        never_in = not self._was_in and passed > tries.began + self.pace.first_contact
+        is_late = passed >= patience.until or self.time_left() < self.pace.last_try
+        is_firm = tries.firm >= BELIEVED_AFTER or tries.tried >= patience.tries
+        if never_in or is_late or is_firm:
+            raise type(fault)(tries.text(), fault.message) from None
+
+    def _takes_standby_for_active(self, tries: Tries, fault: NotProcessed) -> bool:
+        """Where no server of a pair will be the active one, the trigger goes to the first, and
+        CSM's answer decides."""
+        passed = self.waiter.passed() - tries.began
+        if not isinstance(fault, Standby) or passed <= self.pace.first_contact:
             return False
-        waited = self.waiter.passed() - tries.began
-        never_in = not self.was_in and waited > self.pace.first_contact
-        return never_in or tries.firm >= BELIEVED_AFTER
+        if self._was_in or self.config.mode is Mode.CHECK:
+            return False
+        self.asks_role = False
+        self.servers = collections.deque(reversed(self.config.servers))  # the next is the first
+        return True
+
+    # A command starts something: it is sent once, and its answer may be late.
+
+    def command(self, path: str, form: Optional[Form]) -> Sent:
+        """POST it, on the connection that is open, and do not wait. Whoever calls this has read
+        CSM's state with a token that is still good."""
+        return self._start(Purpose.COMMAND, "POST", path, self.time_left(), form)
+
+    def answer_to(self, sent: Sent) -> Union[Message, Problem]:
+        """What became of a command that has an answer, or a broken connection: CSM's message, or
+        the problem that FAULTS has for it. Nothing but the table can call it not processed."""
+        try:
+            return self._finish(sent).message
+        except Problem as problem:
+            return problem
+
+    # Logging in.
 
     def _log_in_if_needed(self) -> None:
-        if self.token is None:
-            self.token = self._log_in()
-            if self.config.asks_role and self._is_standby():
-                raise NotNow(f"{self.server} is a standby")
-            self.was_in = True
-            self.progress.server = self.server
+        if self.server in self._tokens:
+            return
+        if self.waiter.passed() < self._login_at.get(self.server, 0.0):
+            raise LoginRefused(f"{self.server} refused the log-in, and is asked again later")
+        try:
+            secret = self._log_in()
+        except LoginRefused:
+            if self.is_watching:
+                self._login_at[self.server] = self.waiter.passed() + self._login_pause
+                self._login_pause = min(2 * self._login_pause, self.pace.longest_login_pause)
+            raise
+        self._logins += 1
+        self._tokens[self.server] = Token(secret, self._logins)
+        if self.asks_role and self.ask_role() is Role.STANDBY:
+            raise Standby(f"{self.server} is a standby")
+        self._was_in = True
+        self.progress.server = self.server
 
     def _log_in(self) -> Secret:
         """POST /system/v1/tokens -> {"token": text}. How it refuses is not known."""
         form = {"username": self.config.user, "password": self.config.password.reveal()}
-        reply = self._exchange(Purpose.LOG_IN, "POST", TOKENS, form)
+        limit = max(min(self.pace.request_timeout, self.time_left()), 0.01)
+        reply = self._answer_within(self._start(Purpose.LOG_IN, "POST", TOKENS, limit, form), limit)
         token = text_of(reply.data.get("token")) if isinstance(reply.data, dict) else ""
         if not re.match(r"[!-~]+\Z", token):
             raise LoginRefused(f"{reply.summary}: no token")
@@ -994,71 +1227,105 @@ class Csm:
         self.reader.secrets.append(secret)
         return secret
 
-    def _is_standby(self) -> bool:
-        """GET /system/ha. Only a server that says so is one: a doubt is no reason for no backup."""
+    def ask_role(self) -> Role:
+        """GET /system/ha, once. Only a server that says so is a standby."""
+        limit = max(min(self.pace.request_timeout, self.time_left()), 0.01)
         try:
-            role = self._exchange(Purpose.READ, "GET", ROLE).data
+            role = self._answer_within(self._start(Purpose.READ, "GET", ROLE, limit), limit).data
         except NotProcessed:
-            return False
+            return Role.NOT_TOLD
         active = role.get("islocalactive") if isinstance(role, dict) else None
-        return text_of(active).lower() == "false"
+        return ROLES.get(text_of(active).lower(), Role.NOT_TOLD)
 
-    def _exchange(
-        self, purpose: Purpose, method: str, path: str, form: Optional[Form] = None
-    ) -> Reply:
-        """Send one request -> the answer, or the exception that FAULTS has for what came."""
-        server = self.server
-        request = f"{server}: {method} {path}"
-        limit = max(min(self.config.request_timeout, self.time_left()), 0.01)
-        headers = {"X-Auth-Token": self.token.reveal()} if self.token else {}
+    # One way for every request.
+
+    def _start(
+        self,
+        purpose: Purpose,
+        method: str,
+        path: str,
+        limit: float,
+        form: Optional[Form] = None,
+    ) -> Sent:
+        """Give a request to the line that is free."""
+        token = self._tokens.get(self.server)
+        headers = {"X-Auth-Token": token.secret.reveal()} if token else {}
         line = self._line or Line(self.config.servers, self.config.trust)
-        self._line = None  # left behind, unless it answers
-        call = line.start(server, method, path, limit, data=form, headers=headers)
-        if not self.waiter.is_done(call, limit):
-            raise FAULTS[Oddity.LOST][purpose](f"{request} got no answer: timed out")
-        self._line = line
+        self._line = None  # it is free again once it has answered; if it never does, left behind
+        connect = min(limit, self.pace.request_timeout) / 2  # of two addresses one may be dead
+        call = line.start(
+            self.server, method, path, (connect, max(limit, 0.01)), data=form, headers=headers
+        )
+        return Sent(purpose, self.server, method, path, line, call, self.waiter.passed())
+
+    def _answer_within(self, sent: Sent, seconds: float) -> Reply:
+        if not self.waiter.is_done(sent.call, seconds):
+            raise FAULTS[Oddity.LOST][sent.purpose](f"{sent.text()} got no answer: timed out")
+        return self._finish(sent)
+
+    def _finish(self, sent: Sent) -> Reply:
+        """The answer to a request, or the exception that FAULTS has for what came."""
+        self._line = self._line or sent.line
         try:
-            answer = call.result()
+            answer = sent.call.result()
         except (OSError, ValueError) as error:
-            raise self._fault_of(error, purpose, request) from None
-        reply = self._reply_of(answer, request, path)
-        oddity = oddity_of(purpose, reply)
-        if oddity:
-            raise FAULTS[oddity][purpose](reply.summary, reply.message)
+            raise self._fault_of(error, sent) from None
+        reply = self._reply_of(answer, sent)
+        oddity = oddity_of(sent.purpose, reply)
+        self._judge_token(sent, oddity)
+        if oddity is not None:
+            raise FAULTS[oddity][sent.purpose](reply.summary, reply.message)
         return reply
 
-    def _fault_of(self, error: BaseException, purpose: Purpose, request: str) -> Problem:
+    def _judge_token(self, sent: Sent, oddity: Optional[Oddity]) -> None:
+        """A token is kept until an answer says that it is not taken. A 403 that comes again with a
+        new token is about rights: that token is kept."""
+        token = self._tokens.get(sent.server)
+        if token is None or oddity not in TOKEN_NOT_TAKEN:
+            return
+        if oddity is Oddity.FORBIDDEN:
+            if self._forbidden.get(sent.server) == token.serial - 1:
+                return
+            self._forbidden[sent.server] = token.serial
+        del self._tokens[sent.server]
+
+    def _fault_of(self, error: BaseException, sent: Sent) -> Problem:
         oddity = oddity_of_error(error)
-        text = f"{request} got no answer: {reason_of(error)}"
+        text = f"{sent.text()} got no answer: {reason_of(error)}"
         if oddity is Oddity.UNTRUSTED:
             text = (
-                f"{self.server} is not trusted and was sent no credential "
+                f"{sent.server} is not trusted and was sent no credential "
                 f"({distrust_in(str(error))}); SHA-256 fingerprint of its certificate, "
-                f"to be confirmed: {self._presented_fingerprint()}"
+                f"to be confirmed: {self._presented_fingerprint(sent.server)}"
             )
-        return FAULTS[oddity][purpose](text)
+        return FAULTS[oddity][sent.purpose](text)
 
-    def _presented_fingerprint(self) -> str:
-        server = self.server
+    def _presented_fingerprint(self, server: str) -> str:
         call = Worker().start(lambda: fingerprint_without_sending(server))
         try:
-            return str(call.result()) if self.waiter.is_done(call, 2.0) else "could not be read"
+            return f"{call.result()}" if self.waiter.is_done(call, 2.0) else "could not be read"
         except (OSError, ValueError):
             return "could not be read"
 
-    def _reply_of(self, answer: Any, request: str, path: str) -> Reply:
-        self.progress.log("DEBUG", f"{request}: {answer.status_code} after {answer.elapsed}")
+    def _reply_of(self, answer: Any, sent: Sent) -> Reply:
+        self.progress.log("DEBUG", f"{sent.text()}: {answer.status_code} after {answer.elapsed}")
         data = json_of(answer.content)
         message = self.reader.message(data) if isinstance(data, dict) else NO_MESSAGE
+        date = date_of(answer.headers.get("Date"))
+        if date:
+            self.earliest = min(self.earliest, date)
+            self.latest = date
         shown = "no JSON" if data is None else message.text or "no text"
         return Reply(
-            path=path,
+            path=sent.path,
             status=answer.status_code,
             data=data,
             message=message,
-            date=date_of(answer.headers.get("Date")),
-            summary=f"{request} answered {answer.status_code} {shown}",
+            summary=f"{sent.text()} answered {answer.status_code} {shown}",
         )
+
+
+ROLES = {"true": Role.ACTIVE, "false": Role.STANDBY}
 
 
 def json_of(body: bytes) -> Any:
@@ -1073,103 +1340,217 @@ def json_of(body: bytes) -> Any:
 
 
 class Target(NamedTuple):
-    """What the trigger is for, and the snapshot of before."""
+    """What the trigger is for, and the note: what is there before it."""
 
     name: str  # as it is shown
-    before: Snapshot
-
-
-def find_target(csm: Csm) -> Target:
-    """Exactly one task or session of exactly that name. Raises NotFound, Refused."""
-    config = csm.config
-    listing = list_tasks(csm, config.task_name) if config.task_name else NO_TASKS
-    task = only_task(listing, config.task_name)
-    if task is None and config.task_name and config.session_name:
-        raise missing(csm, "task", config.task_name, listing.names)
-    names = names_of_sessions(config, task)
-    found = tuple(read_session_before(csm, each, listing.names) for each in dict.fromkeys(names))
-    sessions = tuple(each for each in found if each.is_safeguarded)
-    if not sessions:
-        raise NotFound("nothing would be backed up: " + csm.reader.clean(why_nothing(task, found)))
-    title = (
-        f'session "{sessions[0].name}"' if task is None else f'task "{task.name}" (id {task.id})'
-    )
-    return Target(title, Snapshot(task, sessions))
-
-
-def list_tasks(csm: Csm, name: str) -> "TaskList":
-    """That there is no task of that name is believed when it has been read twice: a session may
-    bear it, too."""
-    listing = read_tasks(csm, name)
-    return listing if listing.tasks else read_tasks(csm, name)
-
-
-def only_task(listing: "TaskList", name: str) -> Optional[Task]:
-    """None where there is no task of that name."""
-    ids = sorted({each.id for each in listing.tasks})
-    if len(ids) > 1:
-        raise NotFound(f'task "{name}" is there {len(ids)} times, with the ids {ids}')
-    if listing.tasks and listing.tasks[0].pending_approval:
-        raise Refused(f'task "{name}" waits for approval')
-    return listing.tasks[0] if listing.tasks else None
-
-
-def names_of_sessions(config: Config, task: Optional[Task]) -> Tuple[str, ...]:
-    """Which sessions must show a backup."""
-    if task is None or config.session_name:
-        return (config.session_name or config.task_name,)
-    return task.sessions
-
-
-def why_nothing(task: Optional[Task], found: Tuple[Session, ...]) -> str:
-    if not found:
-        return f'no step of task "{task.name}"' if task else "no session"
-    return ", ".join(f'session "{each.name}" is of the type {each.kind}' for each in found)
+    note: Snapshot
+    session_names: Tuple[str, ...]  # of those that must show a new backup
+    remarks: Tuple[str, ...] = ()  # that belong to the verdict
+    is_chained: bool = False
 
 
 class TaskList(NamedTuple):
     tasks: Tuple[Task, ...]  # those that were asked for
-    names: Tuple[str, ...]  # of all
+    names: Tuple[Tuple[int, str], ...]  # id and name of all
+
+    def name_of(self, number: int) -> str:
+        return next((name for id_, name in self.names if id_ == number), "")
 
 
 NO_TASKS = TaskList((), ())
 
 
-def read_tasks(csm: Csm, name: str = "", is_patient: bool = False) -> TaskList:
-    """GET the list of tasks, or the one task -> those of that name; without a name, all."""
+def find_target(csm: Csm, patience: Patience = PATIENT) -> Target:
+    """Exactly one task or session of exactly that name, and what CSM shows of it now. Raises
+    NotFound."""
+    config = csm.config
+    listing = find_tasks(csm, config.task_name, patience) if config.task_name else NO_TASKS
+    task = only_task(listing, config.task_name)
+    if task is None:
+        return find_session(csm, listing)
+    return note_task(csm, task, listing)
 
+
+def find_tasks(csm: Csm, name: str, patience: Patience) -> TaskList:
+    """A name that is not there is believed when it is not there a second time; an empty list is
+    odd: CSM is starting, or this user sees none."""
+    began = csm.waiter.passed()
+    listing = read_tasks(csm, name, patience)
+    looks = 1
+    while not listing.tasks:
+        csm.waiter.sleep(csm.pace.second_look)
+        listing = read_tasks(csm, name, patience)
+        looks += 1
+        is_late = csm.waiter.passed() >= min(began + csm.pace.first_contact, patience.until)
+        if listing.names or is_late or csm.time_left() < csm.pace.last_try:
+            break
+    return listing
+
+
+def only_task(listing: TaskList, name: str) -> Optional[Task]:
+    """None where there is no task of that name."""
+    ids = sorted({each.id for each in listing.tasks})
+    if len(ids) > 1:
+        raise NotFound(f'task "{name}" is there {len(ids)} times, with the ids {ids}')
+    return listing.tasks[0] if listing.tasks else None
+
+
+def find_session(csm: Csm, listing: TaskList) -> Target:
+    """The target is a session: -S alone, or -t with a name that no task has."""
+    config = csm.config
+    name = config.session_name or config.task_name
+    names = tuple(each for _, each in listing.names)
+    if config.session_name and config.task_name:
+        raise missing(csm, "task", config.task_name, names)
+    until = until_noted(csm)
+    session = note_session(csm, name, until, names)
+    if session is not None and not session.is_safeguarded:
+        raise NotFound(f"nothing would be backed up: {kind_of(csm, session)}")
+    remarks: Tuple[str, ...] = ()
+    if config.task_name:
+        remarks = (f'no task is named "{escaped(name)}": the session was backed up directly',)
+    note = snapshot(csm, None, (session,))
+    return Target(f'session "{name}"', note, (name,), remarks)
+
+
+def note_task(csm: Csm, task: Task, listing: TaskList) -> Target:
+    """The sessions' backups first, then the task itself: so that what starts in between shows as
+    running. Noting never holds the trigger up: it gets one request timeout in all."""
+    config = csm.config
+    until = until_noted(csm)
+    names = names_of_sessions(config, task)
+    views = [note_session(csm, each, until, None) for each in names]
+    kept = [pair for pair in zip(names, views) if may_be_safeguarded(pair[1])]
+    if not kept and (views or task.steps):
+        raise NotFound(why_nothing(csm, task, listing, views))
+    again = note_task_again(csm, task, until)
+    return Target(
+        name=f'task "{task.name}" (id {task.id})',
+        note=snapshot(csm, again, tuple(view for _, view in kept)),
+        session_names=tuple(name for name, _ in kept),
+        remarks=remarks_on(task, listing),
+        is_chained=bool(config.session_name and task.next_task),
+    )
+
+
+def may_be_safeguarded(session: Optional[Session]) -> bool:
+    return session is None or session.is_safeguarded
+
+
+def until_noted(csm: Csm) -> float:
+    """Noting gets one request timeout in all; where the deadline is near, half of what is left."""
+    return csm.waiter.passed() + min(csm.pace.request_timeout, csm.time_left() / 2)
+
+
+def names_of_sessions(config: Config, task: Task) -> Tuple[str, ...]:
+    """Which sessions must show a backup, each once."""
+    if config.session_name:
+        return (config.session_name,)
+    return tuple(dict.fromkeys(task.sessions))
+
+
+def note_session(
+    csm: Csm, name: str, until: float, known: Optional[Tuple[str, ...]]
+) -> Optional[Session]:
+    """One view of a session, or None where it cannot be had in time. One that says Protected and
+    lists no backup is looked at once more. Known: the names of the tasks; where it is given, or
+    -S names the session, a list without the session raises NotFound."""
+    must_exist = known is not None or name == csm.config.session_name
+    paths = collections.deque([path_of_session(name), SHORT_LIST])
+    patience = Patience(until=until)
+
+    def parse(reply: Reply) -> Session:
+        if reply.path == SHORT_LIST and must_exist:
+            check_listed(csm, name, reply, known or ())
+        return csm.reader.session(reply.data, name)
+
+    try:
+        session = csm.read(paths, parse, patience)
+        if session.hides_backups:
+            csm.waiter.sleep(csm.pace.second_look)
+            session = csm.read(paths, parse, patience)
+    except (Denied, Unreachable, NoUse) as fault:
+        csm.progress.not_noted = f'session "{name}" could not be noted: {fault}'
+        csm.progress.warn(csm.progress.not_noted)
+        return None
+    return session
+
+
+def check_listed(csm: Csm, name: str, reply: Reply, known: Tuple[str, ...]) -> None:
+    """Raises NotFound where the list of all sessions does not have it. An empty list tells
+    nothing."""
+    names = tuple(each["name"] for each in csm.reader.named(reply.data))
+    if names and name not in names:
+        kind = "task or session" if name == csm.config.task_name else "session"
+        raise missing(csm, kind, name, known + names)
+
+
+def note_task_again(csm: Csm, task: Task, until: float) -> Task:
+    """As it is after its sessions were noted. Where that cannot be read, as it was found."""
+    patience = Patience(until=until, tries=2, may_move=False)
+    try:
+        tasks = csm.read(paths_of_task(task), task_parser(csm, task.name), patience).tasks
+    except NotProcessed:
+        return task
+    return next((each for each in tasks if each.id == task.id), task)
+
+
+def remarks_on(task: Task, listing: TaskList) -> Tuple[str, ...]:
+    found = []
+    if task.pending_approval:
+        found.append("the task waits for approval")
+    if task.next_task:
+        name = listing.name_of(task.next_task)
+        shown = f'task "{name}"' if name else f"the task with the id {task.next_task}"
+        found.append(f"it goes on in {shown}, which is not watched")
+    return tuple(found)
+
+
+def why_nothing(csm: Csm, task: Task, listing: TaskList, views: List[Optional[Session]]) -> str:
+    kinds = [kind_of(csm, each) for each in views if each is not None]
+    chain = listing.name_of(task.next_task)
+    hint = f'; it goes on in task "{chain}": name that one, or -S' if chain else ""
+    reason = ", ".join(kinds) or f'no step of task "{task.name}"'
+    return f"nothing would be backed up: {reason}{hint}"
+
+
+def kind_of(csm: Csm, session: Session) -> str:
+    return f'session "{session.name}" is of the type {csm.reader.clean(session.kind)}'
+
+
+def snapshot(csm: Csm, task: Optional[Task], sessions: Tuple[Optional[Session], ...]) -> Snapshot:
+    """What the server in use shows, with the Date of the first and the last answer so far."""
+    return Snapshot(
+        server=csm.server,
+        task=task,
+        sessions=sessions,
+        earliest=csm.earliest if csm.earliest != NEVER else -NEVER,
+        latest=csm.latest if csm.latest != -NEVER else NEVER,
+        at=csm.waiter.passed(),
+    )
+
+
+def read_tasks(csm: Csm, name: str = "", patience: Patience = PATIENT) -> TaskList:
+    """GET the list of tasks -> those of that name; without a name, all."""
+    return csm.read(collections.deque([TASKS]), task_parser(csm, name), patience)
+
+
+def task_parser(csm: Csm, name: str) -> Callable[[Reply], TaskList]:
     def parse(reply: Reply) -> TaskList:
         rows = csm.reader.named(reply.data)
         tasks = tuple(csm.reader.task(each) for each in rows if name in ("", each["name"]))
         if reply.path != TASKS and not all(each.messages for each in tasks):
             raise OddReply("a task without a message")
-        return TaskList(tasks, tuple(each["name"] for each in rows))
+        return TaskList(tasks, tuple((int(number_of(row.get("id"))), row["name"]) for row in rows))
 
-    return csm.read(csm.task_paths, parse, is_patient)
-
-
-def read_session(csm: Csm, name: str) -> Session:
-    """GET one session of a run that is watched, with its backups."""
-
-    def parse(reply: Reply) -> Session:
-        return csm.reader.session(reply.data, name, reply.date)
-
-    return csm.read(collections.deque([path_of_session(name)]), parse, is_patient=True)
+    return parse
 
 
-def read_session_before(csm: Csm, name: str, known: Tuple[str, ...] = ()) -> Session:
-    """GET one session before the trigger. What a server answers where there is none is not known:
-    after a fault the list of all tells. Known: the names of tasks. Raises NotFound."""
-
-    def parse(reply: Reply) -> Session:
-        if reply.path == SHORT_LIST:
-            names = tuple(each["name"] for each in csm.reader.named(reply.data))
-            if name not in names:
-                kind = "task or session" if name == csm.config.task_name else "session"
-                raise missing(csm, kind, name, known + names)
-        return csm.reader.session(reply.data, name, reply.date)
-
-    return csm.read(collections.deque([path_of_session(name), SHORT_LIST]), parse)
+def paths_of_task(task: Task) -> Deque[str]:
+    """Where to look for it. A list with all the messages of all tasks is long: then the one task
+    is asked for, as far as the server can show it."""
+    alone = [f"{TASKS}/{task.id}"] if len(task.messages) > 1 else []
+    return collections.deque([*alone, TASKS])
 
 
 def path_of_session(name: str) -> str:
@@ -1183,380 +1564,940 @@ def missing(csm: Csm, kind: str, name: str, names: Iterable[str]) -> NotFound:
     return NotFound(f'{csm.server} shows no {kind} "{escaped(name)}"; the closest: {closest}')
 
 
-# --- 9. The verdict: pure functions; no clock, no server, nothing that changes --------------------
+# --- 9. Verdict: what a session proves ------------------------------------------------------------
+
+
+class Noted(NamedTuple):
+    """A session as it was before: what it listed then is not new."""
+
+    server: str
+    session: Session
+    is_late: bool  # it could not be noted before the trigger: this is the first view afterwards
+
+
+class Proof(enum.Enum):
+    """What one session shows of its new backup."""
+
+    VALID = "a new valid backup"
+    NOT_VALID = "a new backup that is not valid yet"
+    NONE = "no new backup"
+    UNSEEN = "it was not seen in the last look"
+    UNPROVABLE = "it was not noted before, and shows no backup since the first view of it"
+
+
+SHOWN = (Proof.VALID, Proof.NOT_VALID)
+
+
+def is_recent(backup: Backup, noted: Session, earliest: float, pace: Pace) -> bool:
+    """An old backup that is listed late must not pass for new; a storage clock that is some minutes
+    behind must not hide a good one. Within one sequence one clock decides."""
+    sequence = [each.seconds for each in noted.backups if each.sequence == backup.sequence]
+    newest = max(sequence, default=-NEVER)
+    behind = pace.clock_skew if noted.is_odd else pace.late_listing
+    return backup.seconds > newest and backup.seconds >= earliest - behind
+
+
+def unnoted_backups(noted: Session, view: Session) -> List[Backup]:
+    known = {each.id for each in noted.backups}
+    return [each for each in view.backups if each.id not in known]
+
+
+def new_backups(noted: Session, view: Session, earliest: float, pace: Pace) -> List[Backup]:
+    """Those that were taken since the note. Exit code 0 stands on this."""
+    unnoted = unnoted_backups(noted, view)
+    return [each for each in unnoted if is_recent(each, noted, earliest, pace)]
+
+
+def proof_of(noted: Optional[Noted], view: Optional[Session], earliest: float, pace: Pace) -> Proof:
+    """What one session proves. Without a note it proves nothing."""
+    if noted is None:
+        return Proof.UNPROVABLE
+    if view is None:
+        return Proof.UNSEEN
+    found = new_backups(noted.session, view, earliest, pace)
+    if any(each.valid for each in found):
+        return Proof.VALID
+    if found:
+        return Proof.NOT_VALID
+    return Proof.UNPROVABLE if noted.is_late else Proof.NONE
+
+
+def is_backed_up(proofs: Tuple[Proof, ...]) -> bool:
+    """EACH session shows a new valid backup. No session at all proves nothing."""
+    return set(proofs) == {Proof.VALID}
+
+
+def usable_view(noted: Optional[Noted], view: Optional[Session], server: str) -> Optional[Session]:
+    """On another server a session that lists none of the backups that were noted is another one
+    of the same name."""
+    if view is None or view.hides_backups:
+        return None
+    if noted is None or noted.server == server:
+        return view
+    is_other = len(unnoted_backups(noted.session, view)) == len(view.backups)
+    return None if is_other and noted.session.backups else view
+
+
+def with_late_note(noted: Optional[Noted], view: Optional[Session], server: str) -> Optional[Noted]:
+    """A session that could not be noted is noted by the first view of it that works; so is one that
+    listed nothing, on another server: nothing tells that it is the same."""
+    if view is None:
+        return noted
+    if noted is None:
+        return Noted(server, view, is_late=True)
+    is_known = noted.server == server or len(noted.session.backups) > 0
+    return noted if is_known else Noted(server, view, is_late=True)
+
+
+# --- Verdict: what all looks have shown -----------------------------------------------------------
 
 
 class Evidence(NamedTuple):
-    """What all looks since the trigger have shown, taken together."""
+    """What all looks since the note have shown, taken together."""
 
-    now: Snapshot  # the last look
-    ran: bool = False  # the task was seen running, or tells a later start than before
-    spoke: bool = False  # its last message is not the one of before
-    completed: bool = False  # CSM has answered that the session's Backup is done
+    at: float  # when the last look ended, or CSM answered
+    now: Snapshot  # the last look, those aside that did not list the task
+    noted: Tuple[Optional[Noted], ...]
+    last: Message  # the last one seen, at first the note's
+    spoke: bool = False  # `last` is a message of this run
     errors: Tuple[Message, ...] = ()  # messages of this run that tell of an error
-    message: Message = NO_MESSAGE  # CSM's last one about the run
-    ended_at: Optional[float] = None  # `waited` when it was first seen ended; None: it goes on
+    begun: bool = False  # there is a trace of a run
+    completed: bool = False  # CSM has answered that the session's Backup is done
+    ended_at: Optional[float] = None  # the first look at its end, or the last new message then
+    proofs: Tuple[Proof, ...] = ()  # of each session, in the last look
+    has_backups: bool = False  # when all were seen last, each showed a new one, valid or not
+    backed_since: Optional[float] = None  # the first look of those in a row that show the proof
+    severe_since: Optional[float] = None  # the first view of those in a row that show Severe
+    severe_for: float = 0.0  # from that one to the last one
+    sent_at: float = NEVER  # the last trigger
+    looked: float = 0.0  # seconds of looks that worked, since the last trigger or its answer
+    blind: float = 0.0  # seconds of looks that CSM answered without showing the target
+    seen_since_sent: bool = False  # a look has shown the target since the last trigger
+    unanswered: int = 0  # reads in a row that got no answer
 
     def has_ended_for(self, seconds: float) -> bool:
-        return self.ended_at is not None and self.now.waited - self.ended_at >= seconds
+        return self.ended_at is not None and self.now.at - self.ended_at >= seconds
+
+    def has_proof_for(self, seconds: float) -> bool:
+        return self.backed_since is not None and self.now.at - self.backed_since >= seconds
+
+    def has_looked_for(self, seconds: float, pace: Pace) -> bool:
+        """Was CSM looked at for one request timeout, and those seconds besides? A session that
+        cannot be seen at all is waited for instead."""
+        if self.looked >= seconds + pace.request_timeout:
+            return True
+        if self.seen_since_sent or self.now.task is not None:
+            return False
+        return self.blind >= seconds + pace.session_factor * pace.request_timeout
 
 
-class End(enum.Enum):
-    """How a task's run has ended, by its own messages."""
-
-    OPEN = 1
-    GOOD = 2
-    BAD = 3
-
-
-class Verdict(enum.Enum):
-    OPEN = "no end is shown"
-    PROVEN = "each session shows a new, valid backup, and the run has ended well"
-    SEVERE = "turned Severe"
-    NO_BACKUP = "it ended without a new valid backup"
-    BAD_END = "the run ended with an error or a warning, or without a message"
+def first_evidence(note: Snapshot) -> Evidence:
+    """Nothing is known but the note."""
+    views = [usable_view(None, view, note.server) for view in note.sessions]
+    noted = tuple(view and Noted(note.server, view, is_late=False) for view in views)
+    return Evidence(note.at, note, noted, last_noted(note), proofs=proofs_unseen(noted))
 
 
-def start_of_joined_run(before: Snapshot, now: Snapshot, pace: Pace) -> float:
-    """From when on a backup is one of the run that ran before us; infinity where that is not
-    told, or there was none."""
-    if not before.is_running or now.task is None or not now.task.last_ran:
-        return math.inf
-    return max(before.sessions[0].date - pace.longest_run, math.floor(now.task.last_ran))
+def last_noted(note: Snapshot) -> Message:
+    """Where none is listed, what is not later than the note is still not of the run: lists that are
+    empty for a moment were seen."""
+    if note.task is not None and note.task.messages:
+        return note.task.last_message
+    return Message(max(note.earliest, 0.0), "")
 
 
-def best_of(backups: Iterable[Backup]) -> Optional[Backup]:
-    """A valid one, if there is one; of those the newest."""
-    return max(backups, key=lambda each: (each.valid, each.seconds), default=None)
+def proofs_unseen(noted: Tuple[Optional[Noted], ...]) -> Tuple[Proof, ...]:
+    return tuple(Proof.UNPROVABLE if each is None else Proof.UNSEEN for each in noted)
 
 
-def new_backup(before: Session, now: Session, since: float, pace: Pace) -> Optional[Backup]:
-    """The best new one. New is what the joined run took, and what was not there before, unless
-    it is so old that it was merely listed late."""
-    known = {each.id for each in before.backups}
-    oldest = before.date - pace.clock_skew
-    joined = [each for each in now.backups if each.seconds >= since]
-    later = [each for each in now.backups if each.id not in known and each.seconds > oldest]
-    return best_of(joined + later)
+def observe(
+    note: Snapshot, seen: Evidence, look: Snapshot, refusal: Optional[str], pace: Pace
+) -> Evidence:
+    """Add a look that CSM answered. One that does not list the task shows nothing, not even that
+    time has passed."""
+    passed = look.at - seen.at
+    if note.task is not None and look.task is None:
+        return seen._replace(at=look.at, blind=seen.blind + passed, unanswered=0)
+    if look.task is None and not any(usable_views(seen, look)):
+        seen = seen._replace(blind=seen.blind + passed)
+    else:
+        looked = seen.looked + min(passed, pace.counted)
+        looked = looked if look.server == seen.now.server else 0.0
+        seen = seen._replace(looked=looked, seen_since_sent=True)
+    seen = observe_sessions(note, seen, look, pace)
+    if note.task is not None and look.task is not None:
+        seen = observe_task(note.task, seen, look.task, look.at, refusal)
+        seen = observe_mute_task(note.task, seen, look, pace)
+    return seen._replace(at=look.at, now=look, unanswered=0)
 
 
-def new_backups(before: Snapshot, now: Snapshot, pace: Pace) -> List[Optional[Backup]]:
-    """For each session its new backup, or None."""
-    since = start_of_joined_run(before, now, pace)
-    pairs = zip(before.sessions, now.sessions)
-    return [new_backup(old, new, since, pace) for old, new in pairs]
+def usable_views(seen: Evidence, look: Snapshot) -> Tuple[Optional[Session], ...]:
+    pairs = zip(seen.noted, look.sessions)
+    return tuple(usable_view(noted, view, look.server) for noted, view in pairs)
 
 
-def is_backed_up(before: Snapshot, now: Snapshot, pace: Pace) -> bool:
-    """Does EACH session show a new, valid backup? Exit code 0 stands on this. No session at all
-    proves nothing."""
-    found = new_backups(before, now, pace)
-    return bool(found) and all(each is not None and each.valid for each in found)
-
-
-def turned_severe(before: Snapshot, now: Snapshot) -> List[Session]:
-    pairs = zip(before.sessions, now.sessions)
-    return [new for old, new in pairs if new.in_error and not old.in_error]
-
-
-def observe(before: Snapshot, so_far: Evidence, now: Snapshot) -> Evidence:
-    """Add one look to the evidence. Whether the run has ended is find_end's to add."""
-    seen = so_far._replace(now=now)
-    old, new = before.task, now.task
-    if old is None or new is None:
-        return seen
-    last = new.last_message
-    spoke = seen.spoke or last.text != old.last_message.text
-    errors = tuple(each for each in messages_since(old, new) if each.is_error)
+def observe_sessions(note: Snapshot, seen: Evidence, look: Snapshot, pace: Pace) -> Evidence:
+    """Add what the sessions show. What stands in a late note is not new."""
+    views = usable_views(seen, look)
+    pairs = list(zip(seen.noted, views))
+    noted = tuple(with_late_note(old, view, look.server) for old, view in pairs)
+    pairs = list(zip(noted, views))
+    proofs = tuple(proof_of(old, view, note.earliest, pace) for old, view in pairs)
+    has_backups = seen.has_backups
+    if Proof.UNSEEN not in proofs:
+        has_backups = bool(proofs) and all(each in SHOWN for each in proofs)
+    is_trace = note.task is None and any(each in SHOWN for each in proofs)
+    seen = observe_severe(seen._replace(noted=noted), views, look.at)
     return seen._replace(
-        ran=seen.ran or new.running or new.last_ran > old.last_ran,
-        spoke=spoke,
-        errors=seen.errors + errors,
-        message=last if spoke and last.id else seen.message,
+        proofs=proofs,
+        has_backups=has_backups,
+        backed_since=since(seen.backed_since, is_backed_up(proofs), look.at),
+        begun=seen.begun or is_trace,
     )
 
 
-def messages_since(old: Task, new: Task) -> List[Message]:
-    """Each as often as it was added: with the id alone shown, two runs say the same."""
-    noted = collections.Counter(each.text for each in old.messages)
-    shown = collections.Counter(each.text for each in new.messages)
-    return [Message(0.0, text) for text in shown - noted]
+def since(first: Optional[float], holds: bool, at: float) -> Optional[float]:
+    """When it was first seen without a break; None: it does not hold now."""
+    if not holds:
+        return None
+    return at if first is None else first
 
 
-def has_trace(before: Snapshot, seen: Evidence, pace: Pace) -> bool:
-    """Is there a run since `before`? A backup alone may be somebody else's, where a task is the
-    target: then the task must have said something, too."""
-    if seen.ran:
+def has_turned_severe(noted: Optional[Noted], view: Optional[Session]) -> Optional[bool]:
+    """None: nothing tells. Only a note of before can say that it was not so before."""
+    if noted is None or noted.is_late or view is None:
+        return None
+    return view.in_error and not noted.session.in_error
+
+
+def observe_severe(seen: Evidence, views: Tuple[Optional[Session], ...], at: float) -> Evidence:
+    """A look that does not see the sessions leaves it as it was."""
+    answers = {has_turned_severe(noted, view) for noted, view in zip(seen.noted, views)}
+    if answers <= {None}:
+        return seen
+    first = since(seen.severe_since, True in answers, at)
+    return seen._replace(severe_since=first, severe_for=0.0 if first is None else at - first)
+
+
+def messages_since(last: Message, messages: Tuple[Message, ...]) -> Tuple[Message, ...]:
+    """Those after the one seen last, however many; where it is gone, those that are later."""
+    keys = [each.key for each in messages]
+    if last.key in keys:
+        return messages[len(keys) - keys[::-1].index(last.key) :]
+    return tuple(each for each in messages if is_later(each, last))
+
+
+def is_later(message: Message, last: Message) -> bool:
+    """One without a time is later than one without a time whose place it took, or than none."""
+    if not message.seconds:
+        return not last.seconds or not last.text
+    return message.seconds > last.seconds
+
+
+def has_trace(old: Task, new: Task, added: List[Message]) -> bool:
+    """Is there a run since the note? An error alone may be the one with which it was refused."""
+    if any(each.id in RUN_IDS for each in added):
         return True
-    is_told = seen.spoke or before.task is None
-    return is_told and any(new_backups(before, seen.now, pace))
+    if new.running and not old.running:
+        return True
+    return new.last_ran > old.last_ran
 
 
-def find_end(before: Snapshot, seen: Evidence, pace: Pace) -> Evidence:
-    """Add when a run that has surely started was first seen ended."""
-    if before.task is not None and seen.now.task is None:
-        return seen  # a list that lacks the task for once says nothing
-    if not has_ended(before, seen, pace):
-        return seen._replace(ended_at=None)
-    return seen if seen.ended_at is not None else seen._replace(ended_at=seen.now.waited)
+def observe_task(
+    old: Task, seen: Evidence, new: Task, at: float, refusal: Optional[str]
+) -> Evidence:
+    """Add what the task itself shows. An error is kept, even where a later message hides it. The
+    id with which CSM refused our own trigger is none of the run's that was joined then."""
+    added = [each for each in messages_since(seen.last, new.messages) if each.id != refusal]
+    begun = seen.begun or has_trace(old, new, added)
+    first = None if added else seen.ended_at
+    return seen._replace(
+        last=added[-1] if added else seen.last,
+        spoke=seen.spoke or bool(added),
+        errors=seen.errors + tuple(each for each in added if each.is_error),
+        begun=begun,
+        ended_at=since(first, begun and not new.running, at),
+    )
 
 
-def has_ended(before: Snapshot, seen: Evidence, pace: Pace) -> bool:
-    """Flag, lastRan and message of a task may change in any order."""
-    if seen.now.task is None:
-        return seen.completed
-    if seen.now.task.is_busy:
+def observe_mute_task(old: Task, seen: Evidence, look: Snapshot, pace: Pace) -> Evidence:
+    """A backup alone may be somebody else's. It is taken for a trace, after a while, only of a
+    task that shows nothing else."""
+    is_mute = look.task is not None and look.task.is_mute
+    if seen.begun or not (is_mute and old.is_mute):
+        return seen
+    is_trace = any(each in SHOWN for each in seen.proofs)
+    if not is_trace or look.at - seen.sent_at < pace.grace:
+        return seen
+    return seen._replace(begun=True, ended_at=look.at)
+
+
+# --- Verdict: how the run went --------------------------------------------------------------------
+
+
+class Outlook(enum.Enum):
+    OPEN = "nothing is certain yet"
+    PROVEN = "each session shows a new valid backup, and the run has ended well"
+    FAILED = "it was started, and failed"
+    UNPROVABLE = "no later look can tell"
+
+
+class Verdict(NamedTuple):
+    """What is known of the run, and the one thing that says so."""
+
+    outlook: Outlook
+    words: str  # of PROVEN: a remark that goes with it, or ""
+
+
+def judge(note: Snapshot, seen: Evidence, is_chained: bool, pace: Pace) -> Verdict:
+    """How a run went of which it is taken for sure that it was started."""
+    failure = failure_of(note, seen, pace)
+    if failure:
+        return Verdict(Outlook.FAILED, failure)
+    if is_proven(note, seen, pace):
+        return Verdict(Outlook.PROVEN, remark_on(note, seen))
+    return judge_missing(note, seen, is_chained, pace)
+
+
+def is_proven(note: Snapshot, seen: Evidence, pace: Pace) -> bool:
+    """Exit code 0 stands on this, once no failure is shown. A session that shows Severe is looked
+    at once more."""
+    if not is_backed_up(seen.proofs) or seen.severe_since is not None:
         return False
-    return seen.ran or seen.spoke or any(new_backups(before, seen.now, pace))
+    return note.task is None or has_surely_ended(note, seen, pace)
 
 
-def end_of_task(seen: Evidence, is_joined: bool, pace: Pace) -> End:
-    """An error counts at once. The last message may be a step's, and the right one come late."""
-    if seen.now.task is None or seen.ended_at is None:
-        return End.OPEN
+def failure_of(note: Snapshot, seen: Evidence, pace: Pace) -> str:
+    """What shows that the run has failed; "" where nothing does. A run that goes on may still
+    bring the backup."""
+    if seen.severe_for >= pace.settle:
+        return words_of_severe(seen)
+    if note.task is None or seen.ended_at is None:
+        return ""
     if seen.errors:
-        return End.BAD
-    last = seen.now.task.last_message
-    if not seen.has_ended_for(patience_with(last, seen.spoke and not is_joined, pace)):
-        return End.OPEN
-    return End.GOOD if last.severity == "I" else End.BAD
+        return f"the run ended with the error {seen.errors[0].text}"
+    if not has_surely_ended(note, seen, pace):
+        return ""
+    return fault_of_last(last_of_run(seen))
 
 
-def patience_with(last: Message, is_of_this_run: bool, pace: Pace) -> float:
-    """How long after the end the last message may still be followed by another."""
-    if last.id != FINISHED:
-        return pace.grace
-    return 0.0 if is_of_this_run else pace.settle
+def last_of_run(seen: Evidence) -> Message:
+    """An id alone that did not change may be this run's, or the one of before."""
+    return seen.last if seen.spoke or seen.last.is_bare else NO_MESSAGE
 
 
-def judge(before: Snapshot, seen: Evidence, is_joined: bool, pace: Pace) -> Verdict:
-    """The verdict on a run that has surely started."""
-    if before.task is not None and seen.now.task is None:
-        return Verdict.OPEN
-    if turned_severe(before, seen.now):
-        return Verdict.SEVERE
-    backed_up = is_backed_up(before, seen.now, pace)
-    if not backed_up and seen.has_ended_for(pace.grace):
-        return Verdict.NO_BACKUP
-    end = End.GOOD if before.task is None else end_of_task(seen, is_joined, pace)
-    if end is End.BAD:
-        return Verdict.BAD_END
-    return Verdict.PROVEN if backed_up and end is End.GOOD else Verdict.OPEN
+def has_surely_ended(note: Snapshot, seen: Evidence, pace: Pace) -> bool:
+    """Has the task told its last message? Most may be followed by one that is late."""
+    last = last_of_run(seen)
+    if last.id == FINISHED:
+        return seen.has_ended_for(0.0 if seen.spoke else pace.settle)
+    return seen.has_ended_for(pace.settle if shows_no_message(note, seen) else pace.grace)
 
 
-# --- 10. Steps: what is known of the trigger, and what to do next ---------------------------------
+def shows_no_message(note: Snapshot, seen: Evidence) -> bool:
+    """Neither before nor after: this server tells none of this task."""
+    return not seen.spoke and note.task is not None and not note.task.messages
+
+
+def fault_of_last(last: Message) -> str:
+    """What is wrong about the last message of a run that has ended; "" where nothing is. A run
+    without any may have ended well."""
+    if not last.text:
+        return ""
+    if not last.id:
+        return f"the run's last message has no id: {last.text}"
+    if last.is_error:
+        return f"the run ended with the error {last.text}"
+    if last.id in STEP_IDS:
+        return f"the run's last message is a step's (cut off): {last.text}"
+    if last.severity == "W":
+        return f"the run's last message is the warning {last.text}"
+    return ""
+
+
+def remark_on(note: Snapshot, seen: Evidence) -> str:
+    """What a proven run shows that is not as usual."""
+    last = last_of_run(seen)
+    if note.task is None or last.id == FINISHED:
+        return ""
+    if not last.text:
+        return "CSM tells no message of the run"
+    return f"the run's last message is {last.text}"
+
+
+def judge_missing(note: Snapshot, seen: Evidence, is_chained: bool, pace: Pace) -> Verdict:
+    """No failure is shown, and not all is proven. What no later look can prove ends the waiting;
+    what one may show does not."""
+    if note.task is not None and not seen.begun:
+        return judge_no_trace(seen, pace)
+    if not seen.noted and has_surely_ended(note, seen, pace):
+        words = "the run ended, and CSM does not tell what it backs up"
+        return Verdict(Outlook.UNPROVABLE, f"{words}: -S names the session to look at")
+    if not seen.has_ended_for(pace.grace):
+        return Verdict(Outlook.OPEN, words_while_open(note, seen, pace))
+    if is_chained:
+        return Verdict(Outlook.OPEN, words_while_open(note, seen, pace))
+    if Proof.NONE in seen.proofs:
+        return Verdict(Outlook.FAILED, words_of_none(note, seen, pace))
+    if Proof.UNPROVABLE in seen.proofs:
+        return Verdict(Outlook.UNPROVABLE, words_of_unprovable(seen))
+    return Verdict(Outlook.OPEN, words_while_open(note, seen, pace))
+
+
+def judge_no_trace(seen: Evidence, pace: Pace) -> Verdict:
+    """CSM shows an accepted run within seconds. Where it does not, waiting for the deadline would
+    bring nothing."""
+    if not seen.has_looked_for(pace.grace, pace):
+        return Verdict(Outlook.OPEN, "the run has not begun")
+    words = "CSM accepted the trigger, and shows no trace of a run"
+    if seen.now.task is not None and seen.now.task.pending_approval:
+        words += "; the task waits for approval"
+    return Verdict(Outlook.UNPROVABLE, words)
+
+
+def words_while_open(note: Snapshot, seen: Evidence, pace: Pace) -> str:
+    """Which one thing is still waited for."""
+    if note.task is not None and seen.ended_at is None:
+        return "the run has not ended"
+    if Proof.UNSEEN in seen.proofs:
+        return "the run ended, and a session cannot be read"
+    if not seen.has_backups:
+        return "no new backup is listed yet"
+    if Proof.NOT_VALID in seen.proofs:
+        return words_of_not_valid(note, seen, pace)
+    if seen.severe_since is not None:
+        return "the backup is there, and a session shows Severe"
+    return "the backup is there, and the run's last message is not"
+
+
+def seen_with(seen: Evidence, proof: Proof) -> List[Tuple[Session, Session]]:
+    """The sessions that show just that: as noted, and as in the last look."""
+    rows = zip(seen.noted, seen.now.sessions, seen.proofs)
+    found = [(old, view) for old, view, each in rows if each is proof]
+    return [(old.session, view) for old, view in found if old and view]
+
+
+def words_of_severe(seen: Evidence) -> str:
+    """haserror may be true while the status is Normal: CSM's own words."""
+    for noted, view in zip(seen.noted, seen.now.sessions):
+        if view is not None and has_turned_severe(noted, view):
+            return f"session {view.name} shows an error that it did not show before ({view.status})"
+    return "a session showed an error that it did not show before"
+
+
+def words_of_not_valid(note: Snapshot, seen: Evidence, pace: Pace) -> str:
+    """When CSM says valid is not published: it may be minutes after the end."""
+    old, view = seen_with(seen, Proof.NOT_VALID)[0]
+    backup = new_backups(old, view, note.earliest, pace)[0]
+    return f"backup {backup.id} is there, and CSM does not call it valid yet"
+
+
+def words_of_none(note: Snapshot, seen: Evidence, pace: Pace) -> str:
+    """Names a backup that is not new for its time alone, and both clocks: one may be wrong."""
+    old, view = seen_with(seen, Proof.NONE)[0]
+    words = f"the run ended, and session {view.name} shows no new backup"
+    listed = unnoted_backups(old, view)
+    if not listed:
+        return words
+    newest = max(listed, key=lambda each: each.seconds)
+    clocks = f"taken {newest.time}, by CSM's clock the note is of {utc(note.earliest)}"
+    return f"{words}; {newest.id} is listed now and too old to be new: {clocks}"
+
+
+def words_of_unprovable(seen: Evidence) -> str:
+    """What there is may be from before the trigger, or not."""
+    words = "it cannot be proven: a session could not be noted before the trigger"
+    listed: List[Backup] = []
+    for _, view in seen_with(seen, Proof.UNPROVABLE):
+        listed += view.backups
+    if not listed:
+        return words
+    newest = max(listed, key=lambda each: each.seconds)
+    return f"{words}; its newest backup is {newest.id}, taken {newest.time}"
+
+
+def utc(seconds: float) -> str:
+    """A moment of CSM's clock, for a line of text."""
+    if abs(seconds) == NEVER:
+        return "an unknown time"
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
+
+
+# --- 10. Steps: what has become of the trigger ----------------------------------------------------
 
 
 class Phase(enum.Enum):
     """How far the start of the run has got."""
 
-    IDLE = "nothing was sent yet"
-    REFUSED = "CSM refused it, perhaps since somebody else has just started the task"
+    IDLE = "nothing was sent, or it was surely not processed"
+    PENDING = "sent; no answer yet, and the connection stands"
     IN_DOUBT = "sent, and no answer tells what became of it"
+    REFUSED = "CSM refused it, perhaps since somebody else has just started the task"
+    JOINED = "somebody else's run of the task is watched"
     STARTED = "CSM accepted it, or shows its run"
-    JOINED = "the run is somebody else's"
 
 
-UNDER_WAY = (Phase.STARTED, Phase.JOINED)
+class Fate(enum.Enum):
+    """What the answer to a trigger, or its absence, tells."""
+
+    ACCEPTED = "a message of severity I or W: processed"
+    REFUSED = "an error message, 415 and its like: not processed"
+    UNAUTHORISED = "401, or 403 without an error message: not processed"
+    NOT_SENT = "no connection could be made: not processed"
+    BUSY = "429, 503: most likely not processed"
+    LOST = "the connection broke; 5xx, nonsense, a redirect"
+
+
+class Answer(NamedTuple):
+    """What became of one trigger. It may come late, when another was sent since."""
+
+    fate: Fate
+    message: Message
+    number: int  # of the trigger: `RunState.sends` when it was sent
+    at: float
 
 
 class RunState(NamedTuple):
-    """All that is known of the run."""
+    """All that is known of the run, and the terms of this call."""
 
     phase: Phase
+    note: Snapshot  # what was there before
     seen: Evidence
-    verdict: Verdict = Verdict.OPEN  # on the last look
-    triggers: int = 0
-    trouble: Optional[Problem] = None  # why it is REFUSED or IN_DOUBT
-
-    @property
-    def is_under_way(self) -> bool:
-        return self.phase in UNDER_WAY
+    deadline: float  # in seconds since the program began, as all moments but CSM's
+    no_wait: bool
+    is_chained: bool  # -S is given, and the task goes on in another one
+    other_server: bool  # there is a second one, and it has not refused
+    role: Role = Role.NOT_ASKED  # of the server that refused
+    is_refused_here: bool = False  # this server refused the last trigger
+    sends: int = 0  # triggers sent, the refused ones too
+    triggers: int = 0  # of them, those that CSM has processed, or may have
+    busy: int = 0  # of those, the ones that were answered 429 or 503
+    accepted: Optional[Message] = None  # what CSM said when it accepted one
+    refusal: Optional[str] = None  # id with which it refused the last one, nothing in doubt
+    is_unauthorised: bool = False  # the last one was answered 401, or a bare 403
+    half_at: Optional[float] = None  # when half of the time left at the first join is gone
+    trouble: str = ""  # what CSM said, or why there was no answer
 
     @property
     def started(self) -> str:
-        """Was anything started? As --json and the line of a signal tell it."""
-        if self.is_under_way:
+        """Was anything started? As --json and the line of a signal put it."""
+        if self.phase in (Phase.STARTED, Phase.JOINED):
             return "yes"
-        return "perhaps" if self.phase is Phase.IN_DOUBT else "no"
+        return "perhaps" if self.triggers else "no"
+
+
+def first_state(
+    note: Snapshot,
+    deadline: float,
+    no_wait: bool = False,
+    is_chained: bool = False,
+    other_server: bool = False,
+) -> RunState:
+    """The target is found and noted. A task that runs already is joined."""
+    seen = first_evidence(note)
+    run = RunState(Phase.IDLE, note, seen, deadline, no_wait, is_chained, other_server)
+    return joined_if_running(run)
+
+
+def joined_if_running(run: RunState) -> RunState:
+    task = run.seen.now.task
+    return joined(run) if task is not None and task.running else run
+
+
+def joined(run: RunState) -> RunState:
+    """The run is somebody else's; of the time for it, half is for the first one."""
+    half_at = run.half_at
+    if half_at is None:
+        half_at = run.seen.at + (run.deadline - run.seen.at) / 2
+    seen = run.seen._replace(begun=True)
+    return run._replace(phase=Phase.JOINED, seen=seen, half_at=half_at)
+
+
+# --- Steps: a trigger and its answer --------------------------------------------------------------
+
+
+def after_send(run: RunState, at: float) -> RunState:
+    """A trigger goes out. From here on it may be processed."""
+    seen = run.seen._replace(
+        at=at, sent_at=at, looked=0.0, blind=0.0, seen_since_sent=False, unanswered=0
+    )
+    return run._replace(
+        phase=Phase.PENDING,
+        seen=seen,
+        sends=run.sends + 1,
+        triggers=run.triggers + 1,
+        refusal=None,
+        role=Role.NOT_ASKED,
+        is_refused_here=False,
+    )
+
+
+def after_answer(run: RunState, answer: Answer) -> RunState:
+    """A trigger was answered, or it is certain that it never will be."""
+    if answer.fate is Fate.ACCEPTED:
+        return after_acceptance(run, answer)
+    if answer.fate in (Fate.BUSY, Fate.LOST):
+        return after_doubt(run, answer)
+    is_login = answer.fate is Fate.UNAUTHORISED and not run.is_unauthorised
+    if is_login or answer.fate is Fate.NOT_SENT:
+        return after_rejection(run, answer)._replace(is_unauthorised=is_login)
+    return after_refusal(run, answer)
+
+
+def after_acceptance(run: RunState, answer: Answer) -> RunState:
+    """Only this makes a run surely our own."""
+    seen = run.seen._replace(at=answer.at, looked=0.0, blind=0.0)
+    if run.note.task is None and answer.message.id == COMPLETED:
+        seen = seen._replace(completed=True, ended_at=answer.at)
+    return run._replace(phase=Phase.STARTED, seen=seen, accepted=answer.message)
+
+
+def after_doubt(run: RunState, answer: Answer) -> RunState:
+    """It may have been processed. An earlier one was in doubt already."""
+    run = run._replace(is_unauthorised=False)
+    if answer.fate is Fate.BUSY:
+        run = run._replace(busy=run.busy + 1)
+    if run.phase is not Phase.PENDING or answer.number != run.sends:
+        return run
+    return in_doubt(run._replace(trouble=answer.message.text), answer.at)
+
+
+def in_doubt(run: RunState, at: float) -> RunState:
+    """Looking begins."""
+    seen = run.seen._replace(at=at, looked=0.0, blind=0.0)
+    return started_where_traced(run._replace(phase=Phase.IN_DOUBT, seen=seen))
+
+
+def after_rejection(run: RunState, answer: Answer) -> RunState:
+    """It was not processed, and may be sent again: on a new connection, or with a new token."""
+    run = run._replace(triggers=run.triggers - 1, trouble=answer.message.text)
+    return phase_without(run, answer, Phase.IDLE)
+
+
+def after_refusal(run: RunState, answer: Answer) -> RunState:
+    """It was not processed, and would be refused again. Where an earlier one is in doubt, that one
+    may be the reason, and the refusal decides nothing."""
+    run = run._replace(triggers=run.triggers - 1, is_unauthorised=False)
+    if answer.number == run.sends or not run.triggers:
+        seen = run.seen._replace(at=answer.at, looked=0.0, blind=0.0)
+        run = run._replace(seen=seen, is_refused_here=True, trouble=answer.message.text)
+    if not run.triggers:
+        run = run._replace(refusal=answer.message.id or None)
+    return phase_without(run, answer, Phase.REFUSED)
+
+
+def phase_without(run: RunState, answer: Answer, if_none: Phase) -> RunState:
+    """Where one trigger less counts: its answer may be late, and another be open."""
+    if run.accepted is not None:
+        return run
+    if not run.triggers:
+        return joined_where_traced(run._replace(phase=if_none))
+    if answer.number != run.sends:
+        return run
+    return started_where_traced(run._replace(phase=Phase.IN_DOUBT))
+
+
+def started_where_traced(run: RunState) -> RunState:
+    """In doubt no longer: a run since the note is taken for ours."""
+    if run.phase is Phase.IN_DOUBT and run.seen.begun:
+        return run._replace(phase=Phase.STARTED)
+    return run
+
+
+def joined_where_traced(run: RunState) -> RunState:
+    """No trigger of ours may have been processed: a run is somebody else's, perhaps the reason for
+    a refusal. A session's Backup is not joined: nothing tells when it is done."""
+    if run.phase not in (Phase.IDLE, Phase.REFUSED) or run.note.task is None:
+        return run
+    if run.seen.begun:
+        return joined(run)
+    return joined_if_running(run) if run.phase is Phase.REFUSED else run
+
+
+# --- Steps: a look --------------------------------------------------------------------------------
+
+
+def after_look(run: RunState, look: Snapshot, pace: Pace) -> RunState:
+    """CSM was looked at, and answered."""
+    if is_another_run(run, look):
+        run = joined(noted_anew(run, run.seen.now._replace(at=run.seen.at)))
+    run = run._replace(seen=observe(run.note, run.seen, look, run.refusal, pace))
+    run = started_where_traced(joined_where_traced(run))
+    return as_patience_ends(run, pace)
+
+
+def after_no_answer(run: RunState, at: float, pace: Pace) -> RunState:
+    """A read got no answer. Two in a row: what is pending there will get none either."""
+    seen = run.seen._replace(at=at, unanswered=run.seen.unanswered + 1)
+    run = run._replace(seen=seen)
+    if run.phase is Phase.PENDING and seen.unanswered >= 2:
+        return in_doubt(run._replace(trouble="CSM does not answer"), at)
+    return as_patience_ends(run, pace)
+
+
+def is_another_run(run: RunState, look: Snapshot) -> bool:
+    """The joined run brought nothing, and is followed by one more that may bring it."""
+    if run.phase is not Phase.JOINED or run.seen.has_backups:
+        return False
+    if look.task is None or run.seen.now.task is None:
+        return False
+    return look.task.last_ran > run.seen.now.task.last_ran
+
+
+def as_patience_ends(run: RunState, pace: Pace) -> RunState:
+    """A task is started at once: without an answer it is in doubt soon. A Backup is answered when
+    it is done: the looks meanwhile were its looking."""
+    waited = run.seen.at - run.seen.sent_at
+    if run.phase is not Phase.PENDING or waited < patience_with_answer(run, pace):
+        return run
+    looked, blind = run.seen.looked, run.seen.blind
+    run = in_doubt(run._replace(trouble="no answer came in time"), run.seen.at)
+    if run.note.task is not None:
+        return run
+    return run._replace(seen=run.seen._replace(looked=looked, blind=blind))
+
+
+def patience_with_answer(run: RunState, pace: Pace) -> float:
+    factor = pace.session_factor if run.note.task is None else 1.0
+    return factor * pace.request_timeout
+
+
+# --- Steps: the note is made anew -----------------------------------------------------------------
+
+
+def noted_anew(run: RunState, look: Snapshot) -> RunState:
+    """The task is noted anew, its sessions are not: a backup that the joined run made is new, if it
+    is listed late."""
+    note = run.note._replace(server=look.server, task=look.task)
+    noted = run.seen.noted
+    seen = first_evidence(look)._replace(noted=noted, proofs=proofs_unseen(noted))
+    if look.task is None or not look.task.messages:
+        seen = seen._replace(last=run.seen.last)
+    return run._replace(note=note, seen=seen, refusal=None)
+
+
+def after_renote(run: RunState, look: Snapshot, pace: Pace) -> RunState:
+    """The joined run brought nothing. `look`: what the task shows now; where it does not show the
+    task, what was seen last is the note: noting never holds the trigger up."""
+    if look.task is None:
+        look = run.seen.now._replace(at=run.seen.at)
+    if is_another_run(run, look):
+        return after_look(run, look, pace)
+    was_running = run.seen.now.task is not None and run.seen.now.task.running
+    half_at = NEVER if run.seen.at >= (run.half_at or 0.0) else run.half_at
+    run = noted_anew(run, look)._replace(half_at=half_at)
+    run = run._replace(phase=Phase.IDLE)
+    return run if was_running else joined_if_running(run)
+
+
+def after_role(run: RunState, role: Role) -> RunState:
+    """The server that refused was asked for its role."""
+    return run._replace(role=role)
+
+
+def after_move(run: RunState, note: Optional[Snapshot], pace: Pace) -> RunState:
+    """The other server of the pair was asked. None: it is no help (standby, no answer, not that
+    name); else what it shows of the target: ids belong to the server that told them. Where nothing
+    is in doubt all begins there; else the first note stands, and looking begins anew."""
+    is_left = run.other_server and not run.is_refused_here
+    run = run._replace(other_server=is_left)
+    if note is None:
+        return run
+    run = run._replace(role=Role.NOT_ASKED, is_refused_here=False, refusal=None)
+    if run.triggers:
+        return after_look(run, note, pace)
+    seen = first_evidence(note)
+    return joined_if_running(run._replace(phase=Phase.IDLE, note=note, seen=seen))
+
+
+# --- Steps: the next one --------------------------------------------------------------------------
 
 
 class Step(enum.Enum):
-    SEND = "send the trigger"
-    LOOK = "look again, after a pause"
-    DONE = "the backup is proven; with --no-wait: the run has started"
+    """What the loop does next."""
+
+    SEND = "send the trigger, to the server and with the id of `seen.now`; then `after_send`"
+    LOOK = "look after a pause, or take an answer: `after_look`, `after_no_answer`, `after_answer`"
+    RENOTE = "ask --min-interval again; unless it is met, look at the task alone: `after_renote`"
+    ASK_ROLE = "ask the server that refused for its role: `after_role`"
+    MOVE = "find and note the target on the other server: `after_move`"
+    DONE = "the backup is proven; with --no-wait: the run was started"
 
 
-def first_state(before: Snapshot) -> RunState:
-    """A task that runs already is joined."""
-    phase = Phase.JOINED if before.is_running else Phase.IDLE
-    return RunState(phase, Evidence(before, ran=before.is_running))
-
-
-def after_send(run: RunState) -> RunState:
-    """A trigger goes out. From here on it may be processed."""
-    return run._replace(phase=Phase.IN_DOUBT, triggers=run.triggers + 1)
-
-
-def after_answer(before: RunState, answer: Union[Message, Problem]) -> RunState:
-    """The trigger was answered: CSM's message, or what went wrong. Before: when it was sent."""
-    run = after_send(before)
-    if isinstance(answer, Message):
-        seen = run.seen._replace(completed=answer.id == COMPLETED, message=answer)
-        return run._replace(phase=Phase.STARTED, seen=seen)
-    if answer.message.id:
-        run = run._replace(seen=run.seen._replace(message=answer.message))
-    is_in_doubt = before.phase is Phase.IN_DOUBT or isinstance(answer, OutcomeUnknown)
-    return run._replace(phase=Phase.IN_DOUBT if is_in_doubt else Phase.REFUSED, trouble=answer)
-
-
-def after_look(before: Snapshot, run: RunState, now: Snapshot, pace: Pace) -> RunState:
-    """CSM was looked at, and shows this."""
-    seen = observe(before, run.seen, now)
-    phase = run.phase
-    if not run.is_under_way and has_trace(before, seen, pace):
-        phase = Phase.JOINED if phase is Phase.REFUSED else Phase.STARTED
-    if phase not in UNDER_WAY:
-        return run._replace(seen=seen)
-    seen = find_end(before, seen, pace)
-    verdict = judge(before, seen, phase is Phase.JOINED, pace)
-    return run._replace(phase=phase, seen=seen, verdict=verdict)
-
-
-class Limits(NamedTuple):
-    request_timeout: float
-    no_wait: bool = False
-
-
-def next_step(
-    before: Snapshot, run: RunState, limits: Limits, left: float, pace: Pace
-) -> Union[Step, Problem]:
-    """What to do, or the problem to end with. Nothing else decides that a trigger is sent.
-    Left: seconds to the deadline."""
-    if run.phase is Phase.IDLE:
+def next_step(run: RunState, at: float, pace: Pace) -> Union[Step, Problem]:
+    """What to do now, or the problem to end with. Nothing else decides that a trigger is sent, or
+    that all went well."""
+    verdict = judge(run.note, run.seen, run.is_chained, pace)
+    if is_done(run, verdict, pace):
+        return Step.DONE
+    problem = problem_with(run, verdict, pace)
+    if problem is not None:
+        return problem
+    if at >= run.deadline:
+        return problem_at_deadline(run, verdict)
+    if run.phase is Phase.IDLE or may_send_again(run, pace):
         return Step.SEND
-    if run.is_under_way:
-        return step_of_verdict(before, run, limits, left)
-    is_time = left <= 0 or run.seen.now.waited >= pace.settle
-    if run.phase is Phase.REFUSED and is_time:
-        return run.trouble or Refused("for no reason")
-    if left <= 0:
-        return OutcomeUnknown(f"the deadline has passed: {run.trouble}")
-    return Step.SEND if may_send_again(run, limits) else Step.LOOK
+    if must_renote(run, pace):
+        return Step.RENOTE
+    return step_of_pair(run, pace) or Step.LOOK
 
 
-def may_send_again(run: RunState, limits: Limits) -> bool:
-    """Once, after no trace of the first one for one request time-out: two backups are a smaller
-    evil than none. (A trace would have made the phase STARTED.)"""
-    if run.phase is not Phase.IN_DOUBT or run.triggers >= MOST_TRIGGERS:
+def is_done(run: RunState, verdict: Verdict, pace: Pace) -> bool:
+    """A proof counts where there is a run of which it can be one. Without any answer, it must have
+    stood for a while."""
+    is_proof = verdict.outlook is Outlook.PROVEN
+    if run.phase is Phase.PENDING:
+        return is_proof and run.seen.has_proof_for(pace.settle)
+    if run.phase is Phase.STARTED and run.no_wait:
+        return verdict.outlook in (Outlook.PROVEN, Outlook.OPEN)
+    return is_proof and run.phase in (Phase.STARTED, Phase.JOINED)
+
+
+def may_send_again(run: RunState, pace: Pace) -> bool:
+    """In doubt, and long looking shows no trace (with one the phase would be another): two backups
+    are a smaller evil than none. 429 and 503 most likely were not processed: they do not count, but
+    a session's Backup may take as long as ten request timeouts to show."""
+    if run.phase is not Phase.IN_DOUBT or is_nobody_left(run):
         return False
-    return run.seen.now.waited >= limits.request_timeout
+    if run.is_refused_here:
+        return False
+    is_slow = run.note.task is None and run.busy >= 2
+    factor = pace.session_factor - 1.0 if is_slow else 0.0
+    return run.seen.has_looked_for(factor * pace.request_timeout, pace)
 
 
-def step_of_verdict(
-    before: Snapshot, run: RunState, limits: Limits, left: float
-) -> Union[Step, Problem]:
-    """What follows from the verdict on a run that has surely started. Nothing else says DONE."""
-    if run.phase is Phase.JOINED and before.task is None:
-        return BackupFailed(f"{run.trouble}; yet it ran")
-    if run.verdict is Verdict.PROVEN:
-        return Step.DONE
-    if run.verdict is not Verdict.OPEN:
-        return BackupFailed(text_of_failure(before, run))
-    if limits.no_wait:
-        return Step.DONE
-    if left <= 0:
-        return OutcomeUnknown(f"the deadline has passed: {run.verdict.value}")
-    return Step.LOOK
+def is_nobody_left(run: RunState) -> bool:
+    """Two in doubt, or one and no server that would take the next."""
+    if run.triggers - run.busy >= MOST_TRIGGERS:
+        return True
+    return run.is_refused_here and not may_move(run)
 
 
-def text_of_failure(before: Snapshot, run: RunState) -> str:
-    if run.verdict is not Verdict.SEVERE:
-        return str(run.verdict.value)
-    return f'session "{turned_severe(before, run.seen.now)[0].name}" {run.verdict.value}'
+def may_move(run: RunState) -> bool:
+    """A server that refused and says that it is active is believed."""
+    return run.other_server and run.role is not Role.ACTIVE
 
 
-def pause_before_look(waited: float, pace: Pace) -> float:
-    return min(max(pace.first_pause, 0.05 * waited), pace.longest_pause)
+def must_renote(run: RunState, pace: Pace) -> bool:
+    """Has the joined run ended without a new backup, or does it go on without one for too long? A
+    flag that a restart left true must not block every call."""
+    if run.phase is not Phase.JOINED or run.seen.has_backups:
+        return False
+    return run.seen.has_ended_for(pace.settle) or run.seen.at >= (run.half_at or 0.0)
+
+
+def step_of_pair(run: RunState, pace: Pace) -> Optional[Step]:
+    """Where this server refused: a standby is left at once; one that does not say is looked at
+    first, for the run that would explain the refusal."""
+    if run.phase not in (Phase.REFUSED, Phase.IN_DOUBT) or not run.is_refused_here:
+        return None
+    if is_nobody_left(run):
+        return None
+    if run.role is Role.NOT_ASKED:
+        return Step.ASK_ROLE
+    is_left = run.role is Role.STANDBY or has_settled(run, pace)
+    return Step.MOVE if is_left else None
+
+
+def has_settled(run: RunState, pace: Pace) -> bool:
+    """Was CSM looked at long enough after its refusal? It is certain that it did not process ours:
+    time in which it answered without showing the target will do."""
+    return run.seen.looked + run.seen.blind >= pace.settle
+
+
+def problem_with(run: RunState, verdict: Verdict, pace: Pace) -> Optional[Problem]:
+    """What ends the call before the deadline."""
+    if run.phase in (Phase.STARTED, Phase.JOINED):
+        return problem_with_run(run, verdict)
+    if run.phase is Phase.REFUSED:
+        return problem_with_refusal(run, pace)
+    if run.phase is not Phase.IN_DOUBT or not is_nobody_left(run):
+        return None
+    if not run.seen.has_looked_for(pace.grace, pace):
+        return None
+    return OutcomeUnknown(f"CSM shows no trace of a run; {run.trouble}")
+
+
+def problem_with_run(run: RunState, verdict: Verdict) -> Optional[Problem]:
+    """A joined run that brought no backup is followed by our own trigger, however it went."""
+    if run.phase is Phase.JOINED and not run.seen.has_backups:
+        return None
+    if verdict.outlook is Outlook.FAILED:
+        return BackupFailed(verdict.words)
+    if verdict.outlook is Outlook.UNPROVABLE:
+        return OutcomeUnknown(verdict.words)
+    return None
+
+
+def problem_with_refusal(run: RunState, pace: Pace) -> Optional[Problem]:
+    if run.note.task is None and run.seen.begun:
+        return BackupFailed(f"CSM refused with {run.trouble}; yet there is a new backup")
+    if may_move(run) or not has_settled(run, pace):
+        return None
+    return Refused(run.trouble)
+
+
+def problem_at_deadline(run: RunState, verdict: Verdict) -> Problem:
+    """Only where CSM has said no to each trigger is it known that it processed none."""
+    if run.phase is Phase.IDLE:
+        trouble = run.trouble or "the deadline has passed"
+        return LoginRefused(trouble) if run.is_unauthorised else Unreachable(trouble)
+    if run.phase is Phase.REFUSED:
+        return Refused(run.trouble)
+    if run.phase in (Phase.STARTED, Phase.JOINED):
+        return OutcomeUnknown(f"the deadline has passed: {verdict.words}")
+    trouble = f"; {run.trouble}" if run.trouble else ""
+    return OutcomeUnknown(f"the deadline has passed: {run.phase.value}{trouble}")
+
+
+# --- Steps: when to look, and at what -------------------------------------------------------------
+
+
+def pause_before_look(run: RunState, waited: float, pace: Pace) -> float:
+    """At once where a session's Backup is done; else ever longer: some 260 looks in 30 minutes."""
+    if run.seen.completed and run.seen.at == run.seen.ended_at:
+        return 0.0
+    return min(max(pace.first_pause, pace.growth * waited), pace.longest_pause)
+
+
+def must_view_sessions(run: RunState, task: Optional[Task], unseen_for: float, pace: Pace) -> bool:
+    """While a task runs, it alone is looked at, its sessions now and then, both at its end. A
+    session that is not noted yet is part of every look."""
+    if task is None or not task.running:
+        return True
+    return None in run.seen.noted or unseen_for >= pace.longest_pause
 
 
 # --- 11. The loop: it carries the steps out -------------------------------------------------------
 
 
-def look(csm: Csm, before: Snapshot, waited: float) -> Snapshot:
-    """What CSM shows of the target now."""
-    old = before.task
-    task = None
-    if old is not None:
-        tasks = read_tasks(csm, old.name, is_patient=True).tasks
-        task = next((each for each in tasks if each.id == old.id), None)
-    sessions = tuple(read_session(csm, each.name) for each in before.sessions)
-    return Snapshot(task, sessions, waited)
-
-
-def paths_of_task(task: Optional[Task]) -> Deque[str]:
-    """Where to look for it. A list with all the messages of all tasks is long: then the one task
-    is asked for, as far as the server can show it."""
-    if task is None or len(task.messages) < 2:
-        return collections.deque([TASKS])
-    return collections.deque([f"{TASKS}/{task.id}", TASKS])
-
-
-def send_trigger(csm: Csm, before: Snapshot) -> Message:
-    """THE ONE CALL THAT STARTS ANYTHING: run the task, or Backup to the session."""
-    if before.task is not None:
-        path, form = f"{TASKS}/{before.task.id}", None
+def send_trigger(csm: Csm, run: RunState, target: Target) -> Sent:
+    """THE ONE CALL THAT STARTS ANYTHING: run the task, or Backup to the session. The id of the
+    task is the one that was read last, on the server that is in use."""
+    task = run.seen.now.task
+    if task is not None:
+        path, form = f"{TASKS}/{task.id}", None
     else:
-        path, form = path_of_session(before.sessions[0].name), BACKUP
+        path, form = path_of_session(target.session_names[0]), BACKUP
     return csm.command(path, form)
 
 
-def try_trigger(csm: Csm, before: Snapshot, run: RunState, progress: "Progress") -> RunState:
-    """Send the trigger -> what is known of the run then. Raises what was surely not processed and
-    need not be looked at."""
-    progress.note(after_send(run))  # a signal from here on must not find "no"
-    try:
-        message = send_trigger(csm, before)
-    except (OutcomeUnknown, Refused, Denied) as problem:
-        csm.token = None  # of a pair, another one may be active now
-        progress.log("WARNING", f"{problem}; looking whether there is a run all the same")
-        return after_answer(run, problem)
-    except NotProcessed:
-        progress.note(run)
-        raise
-    progress.log("INFO", f"started: {message.text}")
-    return after_answer(run, message)
+# What `Csm.answer_to` came to -> what it means. The first class that fits counts.
+FATES: Tuple[Tuple[type, Fate], ...] = (
+    (Message, Fate.ACCEPTED),
+    (Refused, Fate.REFUSED),
+    (Denied, Fate.UNAUTHORISED),
+    (NotProcessed, Fate.NOT_SENT),
+    (Busy, Fate.BUSY),
+    (Problem, Fate.LOST),
+)
 
 
-def follow(csm: Csm, before: Snapshot, limits: Limits, progress: "Progress") -> RunState:
-    """Start the run, or join it, and look until the verdict is reached. All decisions are
-    next_step's; this only carries them out."""
-    pace = csm.pace
-    csm.task_paths = paths_of_task(before.task)
-    run = first_state(before)
-    began = csm.waiter.passed()
-    while True:
-        progress.note(run)
-        left = csm.time_left() - pace.last_try
-        step = next_step(before, run, limits, left, pace)
-        if isinstance(step, Problem):
-            raise step
-        if step is Step.DONE:
-            return run
-        if step is Step.SEND:
-            run = try_trigger(csm, before, run, progress)
-            if run.triggers == 1:
-                began = csm.waiter.passed()
-        else:
-            waited = csm.waiter.passed() - began
-            csm.waiter.sleep(max(0.0, min(pause_before_look(waited, pace), left)))
-            run = after_look(before, run, look(csm, before, csm.waiter.passed() - began), pace)
-            progress.show(run)
-
-
-# === PART II: what starts nothing, and decides no verdict =========================================
-
-# --- 12. Modes ------------------------------------------------------------------------------------
+def answer_of(result: Union[Message, Problem], number: int, at: float) -> Answer:
+    fate = next(fate for kind, fate in FATES if isinstance(result, kind))
+    if isinstance(result, Problem):
+        result = result.message if result.message.id else Message(0.0, str(result))
+    return Answer(fate, result, number, at)
 
 
 class Outcome(enum.Enum):
@@ -1569,6 +2510,256 @@ class Outcome(enum.Enum):
     LISTED = "listed"
 
 
+class Follower:
+    """Starts the run, or joins it, and looks until the verdict is reached. All decisions are
+    next_step's; this only carries them out, and keeps the run's state between two steps."""
+
+    def __init__(self, csm: Csm, target: Target) -> None:
+        self.csm = csm
+        self.progress = csm.progress
+        self.pace = csm.pace
+        self.target = target
+        self.run = first_state(
+            target.note,
+            deadline=csm.config.timeout - csm.pace.last_try,
+            no_wait=csm.config.mode is Mode.NO_WAIT,
+            is_chained=target.is_chained,
+            other_server=len(csm.servers) > 1,
+        )
+        self.open: List[Tuple[int, Sent]] = []  # number of a trigger, and its request
+        self.confirmed = csm.login  # the log-in with which the task's id was read last
+        self.paths = self._paths()
+        self.views = target.note.sessions  # of each session the last one
+        self.viewed_at = self.now()
+        self.role_at = self.now()
+        self.failures = 0  # looks in a row that failed
+        self.faults: Tuple[str, ...] = ()  # the first and the last one since all was seen
+
+    def now(self) -> float:
+        return self.csm.waiter.passed()
+
+    def follow(self) -> Outcome:
+        """The loop. Raises the Problem that it ends with."""
+        actions = {
+            Step.SEND: self.send,
+            Step.LOOK: self.look_again,
+            Step.RENOTE: self.renote,
+            Step.ASK_ROLE: self.ask_role,
+            Step.MOVE: self.move,
+        }
+        while True:
+            self.take_answers()
+            self.progress.show(self.run, self.views)
+            self.csm.is_watching = self.run.started != "no"
+            step = next_step(self.run, self.now(), self.pace)
+            if isinstance(step, Problem):
+                raise self.with_faults(step)
+            if step is Step.DONE:
+                return Outcome.ACCEPTED if self.run.no_wait else Outcome.VERIFIED
+            if step is Step.RENOTE and self.is_young():
+                return Outcome.SKIPPED
+            actions[step]()
+
+    def send(self) -> None:
+        """The state is PENDING before anything is sent: a signal must not find "no"."""
+        if not self.is_confirmed():
+            self.confirm()
+            return
+        self.run = after_send(self.run, self.now())
+        self.progress.note(self.run, self.views)
+        sent = send_trigger(self.csm, self.run, self.target)
+        self.open.append((self.run.sends, sent))
+        self.csm.waiter.is_done(sent.call, self.pace.first_pause)
+
+    def is_confirmed(self) -> bool:
+        """A task needs its name and id read on this server since the log-in there."""
+        if not self.csm.login[1]:
+            return False
+        if self.run.note.task is None:
+            return True
+        is_same = self.run.seen.now.server == self.csm.server
+        return is_same and self.confirmed == self.csm.login
+
+    def confirm(self) -> None:
+        """While nothing is in doubt, what hinders a log-in ends the call, as it did before."""
+        if self.run.phase is Phase.IDLE:
+            self.csm.log_in()
+        self.look_again()
+
+    def take_answers(self) -> None:
+        for number, sent in tuple(self.open):
+            if sent.call.is_done():
+                self.open.remove((number, sent))
+                result = self.csm.answer_to(sent)
+                self.tell_answer(result)
+                self.run = after_answer(self.run, answer_of(result, number, self.now()))
+                if isinstance(result, Unreachable):
+                    self.csm.next_server()
+
+    def tell_answer(self, result: Union[Message, Problem]) -> None:
+        if isinstance(result, Problem):
+            self.progress.log("WARNING", f"{result}; looking whether there is a run all the same")
+        elif result.severity == "W":
+            self.progress.log("WARNING", f"accepted with a warning: {result.text}")
+        else:
+            self.progress.log("INFO", f"started: {result.text}")
+
+    def has_answer(self) -> bool:
+        return any(sent.call.is_done() for _, sent in self.open)
+
+    def look_again(self) -> None:
+        """Pause, unless an answer comes meanwhile; then look."""
+        pause = max(0.0, min(self.pause(), self.run.deadline - self.now()))
+        if self.open:
+            self.csm.waiter.sleep_unless(pause, self.has_answer)
+        else:
+            self.csm.waiter.sleep(pause)
+        if self.has_answer():
+            return
+        self.ask_role_now_and_then()
+        found = self.look()
+        if found is None:
+            self.run = after_no_answer(self.run, self.now(), self.pace)
+        else:
+            self.run = after_look(self.run, found, self.pace)
+
+    def pause(self) -> float:
+        if self.failures:
+            return min(self.pace.first_retry * 2.0 ** min(self.failures - 1, 8), self.pace.settle)
+        if self.run.phase is Phase.IDLE:
+            return 0.0
+        began = self.run.seen.sent_at if self.run.sends else self.run.note.at
+        return pause_before_look(self.run, self.now() - began, self.pace)
+
+    def look(self) -> Optional[Snapshot]:
+        """What the server in use shows of the target. None: it gave no answer."""
+        try:
+            task = self.read_task()
+            is_task = self.run.note.task is not None
+            views = self.read_sessions(task, 0 if is_task else 1)
+        except NotProcessed as fault:
+            return self.after_fault(fault)
+        self.failures = 0
+        return snapshot(self.csm, task, views)
+
+    def after_fault(self, fault: NotProcessed) -> Optional[Snapshot]:
+        """An answer that is of no use shows nothing, and yet CSM has answered."""
+        self.failures += 1
+        self.tell_fault(fault)
+        nothing = snapshot(self.csm, None, self.no_views())
+        self.paths.rotate(-1)
+        self.csm.next_server()
+        return None if isinstance(fault, (Unreachable, WrongServer)) else nothing
+
+    def tell_fault(self, fault: NotProcessed) -> None:
+        self.faults = (*self.faults[:1], str(fault))
+        self.progress.warn(f"{fault}; trying again")
+
+    def no_views(self) -> Tuple[Optional[Session], ...]:
+        return (None,) * len(self.target.session_names)
+
+    def _paths(self) -> Deque[str]:
+        task = self.run.seen.now.task
+        return paths_of_task(task) if task is not None else collections.deque([TASKS])
+
+    def read_task(self) -> Optional[Task]:
+        """The task as it is listed now. Where no id of it was read yet on this server, the only
+        one of its name. Raises NotProcessed."""
+        known = self.run.seen.now
+        if known.task is None:
+            return None
+        is_known_here = known.server == self.csm.server
+        path = self.paths[0] if is_known_here else TASKS
+        tasks = self.csm.try_read(path, task_parser(self.csm, known.task.name)).tasks
+        if is_known_here:
+            tasks = tuple(each for each in tasks if each.id == known.task.id)
+        if len(tasks) != 1:
+            return None
+        self.confirmed = self.csm.login
+        return tasks[0]
+
+    def read_sessions(self, task: Optional[Task], must_work: int) -> Tuple[Optional[Session], ...]:
+        """A view of each session, where one is due. Those that must work raise NotProcessed."""
+        if not must_view_sessions(self.run, task, self.now() - self.viewed_at, self.pace):
+            return self.no_views()
+        views: List[Optional[Session]] = []
+        for name in self.target.session_names:
+            try:
+                views.append(self.read_session(name))
+            except NotProcessed as fault:
+                if len(views) < must_work:
+                    raise
+                self.tell_fault(fault)
+                views.append(None)
+        if None not in views:
+            self.faults = ()
+        self.viewed_at = self.now()
+        self.views = tuple(new or old for new, old in zip(views, self.views))
+        return tuple(views)
+
+    def read_session(self, name: str) -> Session:
+        def parse(reply: Reply) -> Session:
+            return self.csm.reader.session(reply.data, name)
+
+        return self.csm.try_read(path_of_session(name), parse)
+
+    def renote(self) -> None:
+        """A joined run brought nothing: the task is noted anew."""
+        try:
+            task = self.read_task()
+        except NotProcessed as fault:
+            self.after_fault(fault)
+            task = None
+        found = snapshot(self.csm, task, self.no_views())
+        self.run = after_renote(self.run, found, self.pace)
+
+    def is_young(self) -> bool:
+        """Is --min-interval met now?"""
+        note = snapshot(self.csm, None, self.views)
+        return is_young(note, self.csm.config.min_interval, self.pace)
+
+    def ask_role(self) -> None:
+        self.run = after_role(self.run, self.csm.ask_role())
+
+    def ask_role_now_and_then(self) -> None:
+        """While waiting: a takeover may have made the other server of a pair the active one."""
+        if len(self.csm.servers) < 2 or self.now() - self.role_at < self.pace.role_again:
+            return
+        self.role_at = self.now()
+        if self.csm.ask_role() is Role.STANDBY:
+            self.csm.next_server()
+
+    def move(self) -> None:
+        """Find and note the target on the other server: ids belong to the server that told them."""
+        left = self.csm.server
+        self.csm.next_server()
+        until = until_noted(self.csm)
+        try:
+            target = find_target(self.csm, Patience(until=until, may_move=False))
+        except (NotFound, NotProcessed) as problem:
+            self.progress.warn(f"{problem}; it is not asked any more")
+            target = None
+        is_same = target is not None and target.session_names == self.target.session_names
+        if target is None or not (is_same or self.run.triggers == 0):
+            self.csm.use(left)
+            self.run = after_move(self.run, None, self.pace)
+            return
+        self.run = after_move(self.run, target.note, self.pace)
+        self.target, self.views = target, target.note.sessions
+        self.confirmed, self.paths = self.csm.login, self._paths()
+
+    def with_faults(self, problem: Problem) -> Problem:
+        """What hinders the looking at the end belongs to an outcome that is unknown."""
+        if not self.faults or not isinstance(problem, OutcomeUnknown):
+            return problem
+        return OutcomeUnknown("; ".join((str(problem), *dict.fromkeys(self.faults))))
+
+
+# === PART II: what starts nothing, and decides no verdict =========================================
+
+# --- 12. Modes ------------------------------------------------------------------------------------
+
+
 class Ending(NamedTuple):
     """How a call has ended, and the text of its verdict."""
 
@@ -1576,27 +2767,28 @@ class Ending(NamedTuple):
     text: str
 
 
-def run(csm: Csm, progress: "Progress") -> Ending:
+def run_mode(csm: Csm) -> Ending:
     """Do what the command line asks for. Raises a Problem where that does not go well."""
     if csm.config.trust.anything:
-        progress.log("WARNING", "--insecure: whoever answers is given the password")
+        csm.progress.log("WARNING", "--insecure: whoever answers is given the password")
     if csm.config.mode is Mode.LIST:
-        return list_all(csm, progress)
+        return list_all(csm)
     if csm.config.mode is Mode.CHECK:
-        return check(csm, progress)
-    lock = take_lock(csm, progress) if csm.config.min_interval else None
+        return check(csm)
+    lock = take_lock(csm) if csm.config.min_interval else None
     try:
-        return back_up(csm, progress)
+        return back_up(csm)
     finally:
         if lock is not None:
             lock.close()
 
 
-def list_all(csm: Csm, progress: "Progress") -> Ending:
+def list_all(csm: Csm) -> Ending:
+    """The tasks, and the Safeguarded Copy sessions; one that cannot be read hides no other."""
     tasks = read_tasks(csm).tasks
     names = csm.read(collections.deque([SHORT_LIST]), lambda reply: safeguarded_in(csm, reply))
-    sessions = tuple(read_session_before(csm, each) for each in names)
-    progress.listed(csm.server, tasks, sessions)
+    views = [list_session(csm, name) for name in names]
+    csm.progress.listed(csm.server, tasks, tuple(names), tuple(views))
     return Ending(Outcome.LISTED, f"tasks and Safeguarded Copy sessions on {csm.server}")
 
 
@@ -1606,50 +2798,99 @@ def safeguarded_in(csm: Csm, reply: Reply) -> List[str]:
     return [each["name"] for each in rows if SAFEGUARDED in text_of(each.get("rulesname")).lower()]
 
 
-def check(csm: Csm, progress: "Progress") -> Ending:
-    progress.found(csm.server, find_target(csm))
-    return Ending(Outcome.CHECKED, "ready: nothing was started")
+def list_session(csm: Csm, name: str) -> Union[Session, str]:
+    """One session, or why it cannot be read."""
+    paths = collections.deque([path_of_session(name)])
+    try:
+        return csm.read(
+            paths, lambda reply: csm.reader.session(reply.data, name), Patience(tries=2)
+        )
+    except (Denied, NoUse, Unreachable) as fault:
+        return str(fault)
 
 
-def back_up(csm: Csm, progress: "Progress") -> Ending:
+def check(csm: Csm) -> Ending:
+    """Everything but the trigger. What could not be noted could not be proven."""
     target = find_target(csm)
+    csm.progress.found(csm.server, target)
+    for remark in target.remarks:
+        csm.progress.log("WARNING", remark)
+    if not target.session_names:
+        raise OutcomeUnknown("CSM does not tell what the task backs up: -S names the session")
+    if None in first_evidence(target.note).noted:
+        raise OutcomeUnknown("a session cannot be noted: a backup could not be proven")
+    return Ending(Outcome.CHECKED, f"ready{interval_met(csm, target)}: nothing was started")
+
+
+def interval_met(csm: Csm, target: Target) -> str:
+    if not csm.config.min_interval:
+        return ""
+    met = is_young(target.note, csm.config.min_interval, csm.pace)
+    return ", --min-interval would skip it" if met else ", --min-interval would not skip it"
+
+
+def back_up(csm: Csm) -> Ending:
+    target = find_target(csm)
+    progress = csm.progress
     progress.found(csm.server, target)
-    ages = [age_of_backup(each) for each in target.before.sessions]
-    if is_young(ages, csm.config.min_interval, csm.pace):
-        text = f"nothing was started: there is a backup {max(ages) / 60:.0f} minutes old"
-        return Ending(Outcome.SKIPPED, text)
-    before = with_dates(target.before, csm.waiter.clock.time())
-    progress.begins(before)
-    limits = Limits(csm.config.request_timeout, csm.config.mode is Mode.NO_WAIT)
-    final = follow(csm, before, limits, progress)
-    joined = "a run that was joined, " if final.phase is Phase.JOINED else ""
-    outcome = Outcome.ACCEPTED if limits.no_wait else Outcome.VERIFIED
-    return Ending(outcome, f"{joined}after {csm.waiter.passed():.0f} s")
+    for remark in target.remarks:
+        progress.log("WARNING", remark)
+    warn_of_future(csm, target)
+    if is_young(target.note, csm.config.min_interval, csm.pace):
+        return Ending(
+            Outcome.SKIPPED, "nothing was started: there is a backup that is young enough"
+        )
+    follower = Follower(csm, target)
+    progress.begins(target)
+    outcome = follower.follow()
+    return Ending(outcome, text_of_ending(follower.run, outcome, progress))
 
 
-def age_of_backup(session: Session) -> float:
-    """Seconds since its newest valid backup, by CSM's clock. What cannot be read prevents no
-    backup: it is infinitely old."""
-    newest = best_of(session.backups)
-    if newest is None or not newest.valid or not session.date:
-        return math.inf
-    return session.date - newest.seconds
+def text_of_ending(run: RunState, outcome: Outcome, progress: "Progress") -> str:
+    """What went as usual, and what did not, of a run that ended well."""
+    parts = [f"after {progress.waiter.passed():.0f} s"]
+    if outcome is Outcome.SKIPPED:
+        return "a run that was joined brought nothing, and meanwhile there is a backup"
+    if run.phase is Phase.JOINED:
+        parts.insert(0, "a run that was joined")
+    if outcome is Outcome.VERIFIED:
+        parts.append(judge(run.note, run.seen, run.is_chained, progress.pace).words)
+    return ", ".join(filter(None, parts))
 
 
-def is_young(ages: List[float], min_interval: float, pace: Pace) -> bool:
-    """Has EACH session a backup that is younger? One from the future is a clock that is wrong."""
-    if not min_interval:
+def ages_of_backups(note: Snapshot) -> List[float]:
+    """Of each session: seconds since its newest valid backup, by CSM's clock. What cannot be read
+    prevents no backup: it is infinitely old."""
+    return [age_of_backup(each, note.latest) for each in note.sessions]
+
+
+def age_of_backup(session: Optional[Session], now: float) -> float:
+    newest = best_of(session.backups) if session is not None else None
+    if newest is None or not newest.valid or now == NEVER:
+        return NEVER
+    return now - newest.seconds
+
+
+def is_young(note: Snapshot, min_interval: float, pace: Pace) -> bool:
+    """Has EACH session a backup that is younger? A storage clock may be some minutes ahead."""
+    ages = ages_of_backups(note)
+    if not min_interval or not ages:
         return False
-    return all(-pace.clock_skew <= each < min_interval for each in ages)
+    return all(-pace.late_listing <= each < min_interval for each in ages)
 
 
-def with_dates(before: Snapshot, now: float) -> Snapshot:
-    """A server that tells no Date is taken to have our own clock."""
-    dated = tuple(each._replace(date=each.date or now) for each in before.sessions)
-    return before._replace(sessions=dated)
+def warn_of_future(csm: Csm, target: Target) -> None:
+    if csm.config.min_interval and min(ages_of_backups(target.note), default=0.0) < -600.0:
+        text = "a backup is of the future, by CSM's clock: --min-interval does not count it"
+        csm.progress.log("WARNING", text)
 
 
-def take_lock(csm: Csm, progress: "Progress") -> Optional[socket.socket]:
+def best_of(backups: Iterable[Backup]) -> Optional[Backup]:
+    """A valid one, if there is one; of those the newest."""
+    return max(backups, key=lambda each: (each.valid, each.seconds), default=None)
+
+
+def take_lock(csm: Csm) -> Optional[socket.socket]:
     """One call at a time on this machine looks at a target's backups and triggers. The name of an
     abstract Unix socket, which Linux alone has, is the lock: it needs no file, and ends with the
     process. Any local user can take it: so it is waited for, and then done without."""
@@ -1670,7 +2911,9 @@ def take_lock(csm: Csm, progress: "Progress") -> Optional[socket.socket]:
         csm.waiter.sleep(Signals.SLICE)
         left -= Signals.SLICE
     lock.close()
-    progress.log("WARNING", "another call for this target goes on: it is not waited for any longer")
+    csm.progress.log(
+        "WARNING", "another call for this target goes on: it is not waited for any longer"
+    )
     return None
 
 
@@ -1738,45 +2981,114 @@ def is_terminal(name: str) -> bool:
         return False
 
 
+class Shown(NamedTuple):
+    """A session as it is shown: with its new backup, or where none was to be made, its newest."""
+
+    name: str
+    session: Optional[Session]
+    backup: Optional[Backup]
+    trouble: str = ""  # why it cannot be read
+
+    def text(self) -> str:
+        if self.session is None:
+            return f'session "{self.name}": not seen'
+        shown = f"backup {show_backup(self)}" if self.backup else "no new backup"
+        return f'session "{self.name}" ({self.session.status}): {shown}'
+
+
+def show_backup(shown: Shown) -> str:
+    if shown.backup is None:
+        return "none"
+    valid = "valid" if shown.backup.valid else "NOT VALID"
+    return f"{shown.backup.id} of {shown.backup.time}, copy sets {copy_sets(shown)}, {valid}"
+
+
+def copy_sets(shown: Shown) -> str:
+    """The backup's, of the session's."""
+    whole = shown.session.copy_sets if shown.session else ""
+    own = shown.backup.copy_sets if shown.backup else "?"
+    return f"{own} of {whole}" if whole else own
+
+
+def lacks_copy_sets(shown: Shown) -> bool:
+    if shown.session is None or shown.backup is None:
+        return False
+    figures = (shown.backup.copy_sets, shown.session.copy_sets)
+    return all(each.isdigit() for each in figures) and figures[0] != figures[1]
+
+
 class Progress:
-    """THE ONE OBJECT THAT CHANGES: what is known so far, for a signal or a problem to report."""
+    """THE ONE OBJECT THAT CHANGES besides the client and the loop: what is known so far, for a
+    signal or a problem to report."""
 
     def __init__(self, console: Console, waiter: Waiter, pace: Pace) -> None:
         self.console = console
         self.waiter = waiter
         self.pace = pace
         self.server = ""
-        self.target = ""
+        self.target: Optional[Target] = None
         self.tasks: Tuple[Task, ...] = ()
-        self.sessions: Tuple[Session, ...] = ()  # as they were before, or are listed
-        self.before: Optional[Snapshot] = None  # once something may be started
-        self.run: Optional[RunState] = None
+        self.sessions: Tuple[Shown, ...] = ()
+        self.not_noted = ""  # why a session could not be noted
+        self.run: Optional[RunState] = None  # once something may be started
         self._shown = ""
         self._shown_at = 0.0
+        self._warned = ""
+        self._warned_at = 0.0
 
     def log(self, level: str, text: str) -> None:
         self.console.log(level, text)
 
-    def listed(self, server: str, tasks: Tuple[Task, ...], sessions: Tuple[Session, ...]) -> None:
-        self.server, self.tasks, self.sessions = server, tasks, sessions
+    def warn(self, text: str) -> None:
+        """The same warning is told from time to time, not each time."""
+        passed = self.waiter.passed()
+        if text != self._warned or passed >= self._warned_at + self.pace.shown_again:
+            self._warned, self._warned_at = text, passed
+            self.log("WARNING", text)
+
+    def listed(
+        self,
+        server: str,
+        tasks: Tuple[Task, ...],
+        names: Tuple[str, ...],
+        views: Tuple[Union[Session, str, None], ...],
+    ) -> None:
+        self.server, self.tasks = server, tasks
+        self.sessions = tuple(newest_of(name, view) for name, view in zip(names, views))
 
     def found(self, server: str, target: Target) -> None:
-        task = target.before.task
-        self.listed(server, (task,) if task else (), target.before.sessions)
-        self.target = target.name
-        self.log("INFO", f"{self.target} on {self.server}")
+        task = target.note.task
+        tasks = (task,) if task else ()
+        self.listed(server, tasks, target.session_names, target.note.sessions)
+        self.log("INFO", f"{target.name} on {self.server}")
 
-    def begins(self, before: Snapshot) -> None:
-        self.before = before
+    def begin(self, config: Config) -> None:
+        """The deadline runs from the moment that user and password are there: time to type is
+        nobody's fault."""
+        self.waiter.begin()
+        self.server = config.servers[0]
+        self.pace = self.pace._replace(request_timeout=config.request_timeout)
 
-    def note(self, run: RunState) -> None:
+    def begins(self, target: Target) -> None:
+        self.target = target
+
+    def note(self, run: RunState, views: Tuple[Optional[Session], ...]) -> None:
+        """The run as it is, with the last view of each session."""
         self.run = run
+        if run.seen.now.task is not None:
+            self.tasks = (run.seen.now.task,)
+        names = tuple(each.name for each in self.sessions)
+        rows = zip(names, views, run.seen.noted)
+        earliest = run.note.earliest
+        self.sessions = tuple(new_of(*row, earliest=earliest, pace=self.pace) for row in rows)
 
-    def show(self, run: RunState) -> None:
+    def show(self, run: RunState, views: Tuple[Optional[Session], ...]) -> None:
         """Note it, and print it where it changed, and from time to time."""
-        self.run = run
+        self.note(run, views)
         passed = self.waiter.passed()
         text = self.state()
+        if run.sends == 0 and run.phase is not Phase.JOINED:
+            return
         if text != self._shown or passed >= self._shown_at + self.pace.shown_again:
             self._shown, self._shown_at = text, passed
             self.log("INFO", text)
@@ -1788,53 +3100,50 @@ class Progress:
 
     @property
     def message(self) -> Message:
-        """CSM's last one about the run; where it failed, the one that says so."""
-        if self.run is None:
-            return NO_MESSAGE
-        return self.run.seen.errors[0] if self.run.seen.errors else self.run.seen.message
-
-    def shown_tasks(self) -> Tuple[Task, ...]:
-        now = self.run.seen.now.task if self.run else None
-        return (now,) if now else self.tasks
-
-    def shown_sessions(self) -> Tuple["ShownSession", ...]:
-        """Each session with its new backup; where nothing was to be started, with its newest."""
-        if self.run is None or self.before is None:
-            return tuple(ShownSession(each, best_of(each.backups)) for each in self.sessions)
-        now = self.run.seen.now
-        pairs = zip(now.sessions, new_backups(self.before, now, self.pace))
-        return tuple(ShownSession(session, backup) for session, backup in pairs)
+        """CSM's last one about the run; where it failed, the one that tells so."""
+        return message_of_run(self.run) if self.run else NO_MESSAGE
 
     def state(self) -> str:
-        """The task where it runs or waits, the sessions, CSM's last message."""
-        parts = [f"task {each.state}" for each in self.shown_tasks() if each.is_busy]
-        parts += [each.text() for each in self.shown_sessions()]
-        return "; ".join(filter(None, parts + [self.message.text]))
+        """The task where it runs, the sessions, CSM's last message."""
+        parts = [f"task {each.state}" for each in self.tasks if each.running]
+        parts += [each.text() for each in self.sessions]
+        return "; ".join(filter(None, [*parts, self.message.text]))
 
 
-class ShownSession(NamedTuple):
-    session: Session
-    backup: Optional[Backup]
+def message_of_run(run: RunState) -> Message:
+    if run.seen.errors:
+        return run.seen.errors[0]
+    if run.seen.spoke and run.seen.last.id:
+        return run.seen.last
+    refused = Message(0.0, run.trouble)
+    return run.accepted or (refused if refused.id else NO_MESSAGE)
 
-    def text(self) -> str:
-        shown = show_backup(self.backup, "no new backup")
-        return f'session "{self.session.name}" ({self.session.status}): {shown}'
+
+def newest_of(name: str, view: Union[Session, str, None]) -> Shown:
+    if isinstance(view, Session):
+        return Shown(name, view, best_of(view.backups))
+    return Shown(name, None, None, view or "")
 
 
-def show_backup(backup: Optional[Backup], none: str) -> str:
-    if backup is None:
-        return none
-    valid = "valid" if backup.valid else "NOT VALID"
-    return f"backup {backup.id} of {backup.time}, copy sets {backup.copy_sets}, {valid}"
+def new_of(
+    name: str, view: Optional[Session], noted: Optional[Noted], earliest: float, pace: Pace
+) -> Shown:
+    """A session with its new backup, if there is one."""
+    if view is None or noted is None:
+        return Shown(name, view, None)
+    return Shown(name, view, best_of(new_backups(noted.session, view, earliest, pace)))
 
 
 # --- 14. Result -----------------------------------------------------------------------------------
 
-NEXT = {
-    "no": "nothing was started",
-    "yes": "CSM goes on with what was started: look there first",
-    "perhaps": "it is not known whether it was started: look in CSM before another run",
-}
+
+class Conclusion(NamedTuple):
+    """How a call ended: outcome word, exit code, what happened, what to do."""
+
+    outcome: str
+    code: ExitCode
+    text: str
+    hint: str = ""
 
 
 class Result(NamedTuple):
@@ -1844,43 +3153,101 @@ class Result(NamedTuple):
     code: ExitCode
     text: str
     started: str
+    triggers: int
     message: Message
     server: str
     tasks: Tuple[Task, ...]
-    sessions: Tuple[ShownSession, ...]
+    sessions: Tuple[Shown, ...]
     seconds: float
 
 
-class Conclusion(NamedTuple):
-    """The verdict of a call: outcome word, exit code, what happened, what to do."""
-
-    outcome: str
-    code: ExitCode
-    text: str
-    hint: str = ""
-
-
 def make_result(conclusion: Conclusion, progress: Progress) -> Result:
-    started = progress.started
-    is_told = conclusion.code in (ExitCode.FAILED, *EXIT_CODES.values())
-    parts = [
-        f"{progress.target} on {progress.server}" if progress.target else "",
-        conclusion.text,
-        progress.state() if started != "no" else "",
-        "" if is_told else NEXT[started],
-        conclusion.hint,
-    ]
+    """What was taken or not stands first, then what went wrong, then what to do."""
+    is_good = conclusion.outcome in EXIT_CODES
+    texts = texts_of_success if is_good else texts_of_failure
     return Result(
         outcome=conclusion.outcome,
         code=conclusion.code,
-        text=printable("; ".join(filter(None, parts))),
-        started=started,
+        text=printable("; ".join(filter(None, texts(conclusion, progress)))),
+        started=progress.started,
+        triggers=progress.run.triggers if progress.run else 0,
         message=progress.message,
         server=progress.server,
-        tasks=progress.shown_tasks(),
-        sessions=progress.shown_sessions(),
+        tasks=progress.tasks,
+        sessions=progress.sessions,
         seconds=round(progress.waiter.passed(), 1),
     )
+
+
+def texts_of_success(conclusion: Conclusion, progress: Progress) -> List[str]:
+    target = progress.target
+    if target is None or progress.run is None:
+        return [conclusion.text]
+    return [
+        "; ".join(each.text() for each in progress.sessions if each.backup),
+        f"{target.name} on {progress.server}",
+        conclusion.text,
+        progress.message.text,
+        *warnings_about(progress),
+    ]
+
+
+def texts_of_failure(conclusion: Conclusion, progress: Progress) -> List[str]:
+    target = progress.target
+    place = f"{target.name} on {progress.server}" if target is not None else ""
+    remarks = warnings_about(progress) if progress.run is not None else []
+    message = progress.message.text
+    return [
+        text_of_taken(conclusion.code, progress),
+        conclusion.text,
+        "" if message in conclusion.text else message,
+        place,
+        *remarks,
+        text_of_next(conclusion.code, progress),
+        conclusion.hint,
+    ]
+
+
+def text_of_taken(code: ExitCode, progress: Progress) -> str:
+    """What a person at 3 a.m. needs first: is there a backup?"""
+    if progress.started == "no":
+        return "nothing was started"
+    taken = [each for each in progress.sessions if each.backup]
+    if taken:
+        shown = ", ".join(show_backup(each) for each in taken)
+        others = len(progress.sessions) - len(taken)
+        return f"backup TAKEN ({shown})" + (f"; NO backup of {others} more" if others else "")
+    if not is_all_noted(progress):
+        return "whether a backup was taken cannot be seen"
+    return "NO backup" if code is ExitCode.FAILED else "no new backup was seen"
+
+
+def is_all_noted(progress: Progress) -> bool:
+    """Can a new backup of each session be told from an old one?"""
+    if progress.run is None or not progress.sessions:
+        return False
+    return None not in progress.run.seen.noted
+
+
+def text_of_next(code: ExitCode, progress: Progress) -> str:
+    if progress.started == "no" or code is ExitCode.FAILED:
+        return ""
+    if progress.started == "yes":
+        return "CSM goes on with what was started: look there first"
+    return "it is not known whether it was started: look in CSM before another run"
+
+
+def warnings_about(progress: Progress) -> List[str]:
+    """What the verdict says besides: of the target, of several triggers, of copy sets."""
+    found = list(progress.target.remarks) if progress.target else []
+    if progress.not_noted:
+        found.append(progress.not_noted)
+    if progress.run is not None and progress.run.triggers > 1:
+        found.append(f"{progress.run.triggers} triggers may have been processed")
+    for shown in progress.sessions:
+        if lacks_copy_sets(shown):
+            found.append(f"copy sets differ: {copy_sets(shown)}")
+    return found
 
 
 def line_of(result: Result, output: Output) -> str:
@@ -1895,6 +3262,7 @@ def json_of_result(result: Result, output: Output) -> Dict[str, Any]:
         "outcome": result.outcome,
         "exit_code": int(result.code),
         "started": result.started,
+        "triggers": result.triggers,
         "csm_id": result.message.id,
         "server": result.server,
         "backups": [each.backup.id for each in result.sessions if each.backup],
@@ -1920,11 +3288,13 @@ def json_of_task(task: Task) -> Dict[str, Any]:
     }
 
 
-def json_of_session(shown: ShownSession) -> Dict[str, Any]:
+def json_of_session(shown: Shown) -> Dict[str, Any]:
+    session = shown.session
     return {
-        "name": shown.session.name,
-        "status": shown.session.status,
-        "state": shown.session.state,
+        "name": shown.name,
+        "status": session.status if session else "",
+        "state": session.state if session else "",
+        "copy_sets": session.copy_sets if session else "",
         "backup": json_of_backup(shown.backup) if shown.backup else None,
     }
 
@@ -1940,17 +3310,26 @@ def json_of_backup(backup: Backup) -> Dict[str, Any]:
 
 
 def table_of(result: Result) -> List[str]:
-    """Of 80 columns, with names of 60: they are cut nowhere."""
-    lines = []
-    for task in result.tasks:
-        lines.append(f"task {task.name}")
-        lines.append(f"    {task.state}, last run {show_time(task.last_ran)}")
-        lines += [f"    backs up {name}" for name in task.sessions]
-    for session, backup in result.sessions:
-        lines.append(f"session {session.name}")
-        lines.append(f"    {session.status}, {session.state}, newest backup:")
-        lines.append("    " + show_backup(backup, "none"))
-    return lines
+    """One line a task and one a session, in aligned columns; nothing is cut."""
+    tasks = [
+        (str(each.id), each.name, each.state, show_time(each.last_ran), ", ".join(each.sessions))
+        for each in result.tasks
+    ]
+    sessions = [row_of_session(each) for each in result.sessions]
+    heads = ("ID", "TASK", "STATE", "LAST RUN", "BACKS UP")
+    lines = columns([heads, *tasks]) if tasks else []
+    return lines + columns([("SESSION", "STATUS", "STATE", "NEWEST BACKUP"), *sessions])
+
+
+def row_of_session(shown: Shown) -> Tuple[str, ...]:
+    if shown.session is None:
+        return shown.name, "", "", f"cannot be read: {shown.trouble or 'see the warning'}"
+    return shown.name, shown.session.status, shown.session.state, show_backup(shown)
+
+
+def columns(rows: List[Tuple[str, ...]]) -> List[str]:
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
 def lines_of(result: Result, output: Output) -> List[str]:
@@ -2219,6 +3598,12 @@ def fingerprints_of(args: argparse.Namespace) -> Tuple[str, ...]:
     return tuple(each.strip() for each in args.fingerprint.split(","))
 
 
+def timeout_of(args: argparse.Namespace) -> float:
+    """--list and --check give up sooner."""
+    is_glance = args.list or args.check
+    return float(min(args.timeout, Pace().glance) if is_glance else args.timeout)
+
+
 def mode_of(args: argparse.Namespace) -> Mode:
     if args.list:
         return Mode.LIST
@@ -2242,7 +3627,7 @@ def config_of(args: argparse.Namespace, waiter: Waiter, console: Console) -> Con
         task_name=args.csm_task or "",
         session_name=args.csm_session or "",
         min_interval=60 * (args.min_interval or 0.0),
-        timeout=args.timeout,
+        timeout=timeout_of(args),
         request_timeout=args.request_timeout,
     )
 
@@ -2400,11 +3785,13 @@ def import_modules() -> None:
     urllib3.disable_warnings()
 
 
-def conclusion_of_problem(problem: Problem, started: str) -> Conclusion:
-    """What did not go well before the run says nothing once something was started."""
+def conclusion_of_problem(problem: Problem, progress: Progress) -> Conclusion:
+    """What hindered a request decides nothing once something was started."""
     code, hint = problem.code, problem.hint
-    if started != "no" and code < ExitCode.FAILED:
+    if progress.started != "no" and code < ExitCode.FAILED:
         code, hint = ExitCode.UNKNOWN, ""
+    if code is ExitCode.FAILED and not progress.tasks:
+        hint = "look in CSM"  # of a Backup straight to a session no mirror was suspended
     return Conclusion(word_of(code), code, str(problem), hint)
 
 
@@ -2441,7 +3828,7 @@ def main(
     except SystemExit as end:  # --help, --version
         return int(end.code or 0)
     except Problem as problem:
-        conclusion = conclusion_of_problem(problem, progress.started)
+        conclusion = conclusion_of_problem(problem, progress)
     else:
         console.output = output_of(args, event)
         conclusion = conclude(lambda: check_all_known(parser, given, unknown), args, progress)
@@ -2459,12 +3846,12 @@ def conclude(
         check_arguments()
         load_modules(progress.waiter)
         config = config_of(args, progress.waiter, progress.console)
-        progress.server = config.servers[0]
-        ending = run(Csm(config, progress), progress)
+        progress.begin(config)
+        ending = run_mode(Csm(config, progress))
         word = ending.outcome.value
         conclusion = Conclusion(word, EXIT_CODES[word], ending.text)
     except Problem as problem:
-        conclusion = conclusion_of_problem(problem, progress.started)
+        conclusion = conclusion_of_problem(problem, progress)
     except Stopped as stop:
         code = ExitCode(128 + stop.number)
         conclusion = Conclusion(word_of(code), code, "stopped by a signal")
