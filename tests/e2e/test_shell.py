@@ -1,4 +1,5 @@
 """The program as an administrator meets it: in a real pseudo-terminal."""
+
 import contextlib
 import fcntl
 import os
@@ -11,11 +12,14 @@ import time
 from typing import Any, Callable, Iterator, List
 
 import pytest
-from harness import PASSWORD, USER, run_inside, server_options, start_program
-from simulated_csm import SimulatedCsm
 
-TASK, SESSION = "Backup Payroll", "SGC Payroll"
+from csm import SimulatedCsm
+from support.program import PASSWORD, USER, server_options, start_program, without_credentials
+from support.scenes import PAYROLL, PAYROLL_TASK
+
 COLUMNS = 80
+
+
 # Names of 60 characters, with no blank to break a line at.
 LONG_TASK, LONG_SESSION = "T" * 24 + "_" + "a" * 35, "S" * 24 + "-" + "b" * 35
 
@@ -30,14 +34,16 @@ class Terminal:
 
     def start(self, *argv: str, **streams: Any) -> "subprocess.Popen[bytes]":
         """With all three streams on the terminal, unless told otherwise."""
+
         def own_terminal() -> None:
             os.setsid()
             fcntl.ioctl(self.slave, termios.TIOCSCTTY, 0)
 
         for name in ("stdin", "stdout", "stderr"):
             streams.setdefault(name, self.slave)
-        self.process = start_program(*argv, env={"TERM": "xterm", "LANG": "C.UTF-8"},
-                                     preexec_fn=own_terminal, **streams)
+        self.process = start_program(
+            *argv, env={"TERM": "xterm", "LANG": "C.UTF-8"}, preexec_fn=own_terminal, **streams
+        )
         return self.process
 
     def read(self, seconds: float = 0.0) -> str:
@@ -89,11 +95,12 @@ def last_shown(text: str) -> str:
 
 # --- The line that is kept up to date -----------------------------------------------------------
 
+
 def test_live_line(terminal: Terminal) -> None:
     with SimulatedCsm(backup_seconds=2.5) as csm:
-        terminal.start(*server_options(csm), "-t", TASK)
+        terminal.start(*server_options(csm), "-t", PAYROLL_TASK)
         assert terminal.end() == 0 and csm.errors == []
-        (_, backup_id), = csm.world.backups_made
+        ((_, backup_id),) = csm.world.backups_made
     text = terminal.text.replace("\r\n", "\n")
     live = re.findall(r"\r(?:\x1b\[K)?([^\r\n\x1b]+)(?=\r)", text)
     assert len({re.sub(r"\W.*", "", part) for part in live}) > 1  # the time passes
@@ -106,8 +113,8 @@ def test_live_line(terminal: Terminal) -> None:
 def test_live_line_of_failure(terminal: Terminal) -> None:
     """The line is cleared before the one that says why it failed."""
     with SimulatedCsm() as csm:
-        csm.world.task(TASK).outcome = "error"
-        terminal.start(*server_options(csm), "-t", TASK)
+        csm.world.task(PAYROLL_TASK).outcome = "error"
+        terminal.start(*server_options(csm), "-t", PAYROLL_TASK)
         assert terminal.end() == 7 and csm.errors == []
     last = last_shown(terminal.text)
     assert last.startswith("run-cr-wflow-ds8k")
@@ -119,8 +126,9 @@ def test_no_live_line_without_terminal(stdout: str, terminal: Terminal) -> None:
     """stderr is a pipe: no cursor is moved, whatever stdout is."""
     with SimulatedCsm(backup_seconds=1.5) as csm:
         streams = {} if stdout == "terminal" else {"stdout": subprocess.PIPE}
-        process = terminal.start(*server_options(csm), "-t", TASK, stderr=subprocess.PIPE,
-                                 **streams)
+        process = terminal.start(
+            *server_options(csm), "-t", PAYROLL_TASK, stderr=subprocess.PIPE, **streams
+        )
         out, err = process.communicate(timeout=30)
         assert process.returncode == 0 and csm.errors == []
     terminal.read(0.05)
@@ -131,17 +139,19 @@ def test_no_live_line_without_terminal(stdout: str, terminal: Terminal) -> None:
 
 def test_quiet_on_terminal(terminal: Terminal) -> None:
     with SimulatedCsm() as csm:
-        terminal.start(*server_options(csm), "-t", TASK, "-q")
+        terminal.start(*server_options(csm), "-t", PAYROLL_TASK, "-q")
         assert terminal.end() == 0 and terminal.text == "" and csm.errors == []
 
 
 # --- Tables -------------------------------------------------------------------------------------
 
+
 def long_names(csm: SimulatedCsm) -> None:
     csm.world.add_session(LONG_SESSION, state="Suspended (Partial)", status="Inactive")
     csm.world.add_session("\u0160".join(["x" * 29, "y" * 30]), status="Severe")
-    csm.world.add_task(60, LONG_TASK, [(LONG_SESSION, "Backup"), (SESSION, "Backup")],
-                       pendingApproval=False)
+    csm.world.add_task(
+        60, LONG_TASK, [(LONG_SESSION, "Backup"), (PAYROLL, "Backup")], pendingApproval=False
+    )
 
 
 def test_list(terminal: Terminal) -> None:
@@ -162,8 +172,9 @@ def test_list(terminal: Terminal) -> None:
             assert str(backup.id) in terminal.text
 
 
-@pytest.mark.parametrize("target", [["-t", LONG_TASK], ["-S", LONG_SESSION]],
-                         ids=["task", "session"])
+@pytest.mark.parametrize(
+    "target", [["-t", LONG_TASK], ["-S", LONG_SESSION]], ids=["task", "session"]
+)
 def test_check(target: List[str], terminal: Terminal) -> None:
     with SimulatedCsm() as csm:
         long_names(csm)
@@ -177,30 +188,7 @@ def test_check(target: List[str], terminal: Terminal) -> None:
         assert any(line.endswith(name) for line in table), name
 
 
-# --- Errors -------------------------------------------------------------------------------------
-
-@pytest.mark.parametrize("options, near", [
-    (["-t", "Backup Payrol"], [TASK]),
-    (["-t", "itso_sgc_h3_lah81"], ["ITSO_SGC_H3_LAH81"]),
-    (["-S", "SGC payroll"], [SESSION]),
-    (["-t", "ITSO_SGC_H3_LAH18"], ["ITSO_SGC_H3_LAH81"]),
-    (["-t", "Backup payroll", "-S", SESSION], [TASK]),
-    (["-t", TASK, "-S", "SGC Pay-roll"], [SESSION]),
-], ids=str)
-def test_closest_names(options: List[str], near: List[str]) -> None:
-    with SimulatedCsm() as csm:
-        result = run_inside(*server_options(csm), *options)
-        assert result.code == 5 and result.out == ""
-        assert csm.world.attempts == [] and csm.errors == []
-    last = result.err.splitlines()[-1]
-    for name in near:
-        assert '"%s"' % name in last
-
-
 # --- Prompts ------------------------------------------------------------------------------------
-
-def without_credentials(csm: SimulatedCsm, *more: str) -> List[str]:
-    return ["-s", "127.0.0.1:%d" % csm.port, "--fingerprint", csm.fingerprint, *more, "-t", TASK]
 
 
 def test_prompts(terminal: Terminal) -> None:
@@ -229,8 +217,9 @@ def test_prompts(terminal: Terminal) -> None:
 def test_password_prompt_alone(terminal: Terminal) -> None:
     with SimulatedCsm() as csm:
         csm.world.password = "p\u00e4ss w\u00f6rd"
-        process = terminal.start(*without_credentials(csm, "-u", USER, "--check", "-q"),
-                                 stdout=subprocess.PIPE)
+        process = terminal.start(
+            *without_credentials(csm, "-u", USER, "--check", "-q"), stdout=subprocess.PIPE
+        )
         terminal.read_until(lambda text: "password" in text.lower())
         assert "user" not in terminal.text.lower()
         terminal.type(csm.world.password + "\n")
@@ -279,12 +268,12 @@ def test_no_prompt_without_terminal() -> None:
 
 # --- Ctrl-C during the run ----------------------------------------------------------------------
 
+
 def test_ctrl_c_while_waiting(terminal: Terminal) -> None:
     with SimulatedCsm() as csm:
-        csm.world.task(TASK).outcome = "hang"
-        terminal.start(*server_options(csm), "-t", TASK)
-        terminal.read_until(lambda text: "\r" in text.replace("\r\n", "")
-                            and len(csm.requests) > 6)
+        csm.world.task(PAYROLL_TASK).outcome = "hang"
+        terminal.start(*server_options(csm), "-t", PAYROLL_TASK)
+        terminal.read_until(lambda text: "\r" in text.replace("\r\n", "") and len(csm.requests) > 6)
         terminal.type("\x03")
         assert terminal.end() == 130 and csm.errors == []
         assert len(csm.world.triggers) == 1

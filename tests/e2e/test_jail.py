@@ -1,5 +1,5 @@
-"""The program as QRadar's custom action runs it: in a chroot jail, with event values that an
-attacker may have picked, and many times at once."""
+"""QRadar's custom action: a chroot jail, and event values that an attacker may have picked."""
+
 import contextlib
 import fcntl
 import json
@@ -9,23 +9,50 @@ import re
 import shutil
 import subprocess
 import time
-from typing import Any, Iterator, List, NamedTuple, Sequence, Union
+from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Union
 
 import pytest
-from harness import PASSWORD, PROGRAM_PYTHON, USER, Result, run_inside, server_options
-from simulated_csm import Backup, SimulatedCsm
-from test_leef import Udp, parse_leef
 
-from conftest import PROGRAM
+from csm import SimulatedCsm
+from support.program import (
+    PASSWORD,
+    PROGRAM,
+    PROGRAM_PYTHON,
+    USER,
+    Result,
+    run_inside,
+    server_options,
+)
+from support.scenes import PAYROLL, PAYROLL_TASK, TASK
+from support.syslog import Udp, parse_leef
 
-TASK, SESSION = "Backup Payroll", "SGC Payroll"
 RULE = {"RULE_ID": "100523", "RULE_NAME": "Ransomware: many files renamed", "LANG": "C"}
+
+
 SCRIPT = "customaction_7.script"
+
+
 NOBODY = 65534
+
+
 # Of the standard library: what is big, and of no use to a program without a window.
-PRUNED = shutil.ignore_patterns("test", "tests", "idlelib", "lib2to3", "tkinter", "ensurepip",
-                                "turtledemo", "pydoc_data", "config-*", "site-packages",
-                                "dist-packages", "*.a", "*.opt-?.pyc")
+PRUNED = shutil.ignore_patterns(
+    "test",
+    "tests",
+    "idlelib",
+    "lib2to3",
+    "tkinter",
+    "ensurepip",
+    "turtledemo",
+    "pydoc_data",
+    "config-*",
+    "site-packages",
+    "dist-packages",
+    "*.a",
+    "*.opt-?.pyc",
+)
+
+
 # Asked of the interpreter that the program is run with: what a jail for it must hold.
 INVENTORY = """
 import json, os, subprocess, sys
@@ -43,15 +70,20 @@ print(json.dumps({"executable": base, "site": site.decode().strip(), "packages":
                   "stdlib": os.path.dirname(os.__file__)}))
 """
 
+
 # name -> (what comes after "--", what is recorded of it)
 ARGUMENT = Union[str, bytes]
+
+
 EVENTS = {
     "help": (["-h"], ["-h"]),
     "check": (["--check"], ["--check"]),
     "insecure": (["--insecure"], ["--insecure"]),
     "list": (["--list", "--no-wait", "--version"], ["--list", "--no-wait", "--version"]),
-    "other task": (["--csm_task=thomastest", "-t", "thomastest"],
-                   ["--csm_task=thomastest", "-t", "thomastest"]),
+    "other task": (
+        ["--csm_task=thomastest", "-t", "thomastest"],
+        ["--csm_task=thomastest", "-t", "thomastest"],
+    ),
     "empty": ([""], [""]),
     "nothing": ([], []),
     "long": (["A" * 10240], ["A" * 10240]),
@@ -61,30 +93,39 @@ EVENTS = {
     "escapes": (["\x1b]0;title\x07\x1b[2Jx\x9b31m"], ["]0;title[2Jx31m"]),
     "direction": (["ab\u202egpj.exe\u2028x"], ["abgpj.exex"]),
     "second": (["1", "--", "2", "--"], ["1", "--", "2", "--"]),
-    "quotes": (['"\'`$(id)\\ {}%s%n'], ['"\'`$(id)\\ {}%s%n']),
+    "quotes": (["\"'`$(id)\\ {}%s%n"], ["\"'`$(id)\\ {}%s%n"]),
     "unicode": (["Z\u00fcrich \u2603"], ["Z\u00fcrich \u2603"]),
     "invalid UTF-8": ([b"a\xff\xfe\x80b"], ["a\ufffd\ufffd\ufffdb"]),
 }  # type: Dict[str, Any]
 
 
+# --- The jail -----------------------------------------------------------------------------------
+
+
 class Jail(NamedTuple):
     root: pathlib.Path
     prefix: List[str]  # of the command: what goes into the jail
-    python: str        # seen from within
+    python: str  # seen from within
 
     def run(self, *arguments: ARGUMENT, isolated: Sequence[str] = ()) -> Result:
         script = SCRIPT if self.prefix else str(self.root / SCRIPT)
         began = time.monotonic()
         process = subprocess.Popen(
-            [*self.prefix, self.python, *isolated, script, *arguments], env=RULE, cwd=self.root,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            preexec_fn=lambda: os.close(0))
+            [*self.prefix, self.python, *isolated, script, *arguments],
+            env=RULE,
+            cwd=self.root,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            preexec_fn=lambda: os.close(0),
+        )
         try:
             out, err = process.communicate(timeout=60)
         finally:
             process.kill()
-        return Result(process.returncode, out.decode("utf-8"), err.decode("utf-8"),
-                      time.monotonic() - began)
+        return Result(
+            process.returncode, out.decode("utf-8"), err.decode("utf-8"), time.monotonic() - began
+        )
 
 
 def link(source: str, target: str) -> None:
@@ -102,8 +143,9 @@ def put(root: pathlib.Path, source: str, destination: str = "") -> None:
     if not os.path.isdir(source):
         link(source, str(target))
     elif not target.exists():
-        shutil.copytree(source, target, ignore=PRUNED, copy_function=link,
-                        ignore_dangling_symlinks=True)
+        shutil.copytree(
+            source, target, ignore=PRUNED, copy_function=link, ignore_dangling_symlinks=True
+        )
 
 
 def libraries(files: Sequence[str]) -> List[str]:
@@ -135,10 +177,12 @@ def build_jail(root: pathlib.Path) -> str:
 
 def ways_in(root: pathlib.Path) -> Iterator[List[str]]:
     """The commands that change into the jail, the nearest to the real one first."""
-    chroot, unshare = (shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin") or name
-                       for name in ("chroot", "unshare"))
+    chroot, unshare = (
+        shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin") or name
+        for name in ("chroot", "unshare")
+    )
     if os.geteuid() == 0:
-        yield [chroot, "--userspec=%d:%d" % (NOBODY, NOBODY), "--groups=", str(root)]
+        yield [chroot, f"--userspec={NOBODY}:{NOBODY}", "--groups=", str(root)]
     yield [unshare, "--user", "--map-root-user", chroot, str(root)]
 
 
@@ -157,8 +201,12 @@ def jail(tmp_path_factory: Any) -> Jail:
     python = ready.read_text()
     for prefix in ways_in(root):
         with contextlib.suppress(OSError):
-            if subprocess.run([*prefix, python, "-c", ""], stdin=subprocess.DEVNULL,
-                              stderr=subprocess.DEVNULL).returncode == 0:
+            if (
+                subprocess.run(
+                    [*prefix, python, "-c", ""], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+                ).returncode
+                == 0
+            ):
                 return Jail(root, prefix, python)
     # Where nobody may chroot: the same files, still no environment, no stdin, no writable folder.
     return Jail(root, [], str(root) + python)
@@ -166,17 +214,24 @@ def jail(tmp_path_factory: Any) -> Jail:
 
 def rows(csm: SimulatedCsm, *more: str) -> List[str]:
     """The fixed rows of the custom action's form, each of which is one argument."""
-    return ["--csm_server=127.0.0.1", "--csm_port=%d" % csm.port, "--csm_user=" + USER,
-            "--csm_user_passwd=" + PASSWORD, "--csm_task=" + TASK,
-            "--fingerprint=" + csm.fingerprint, *more, "--"]
+    return [
+        "--csm_server=127.0.0.1",
+        f"--csm_port={csm.port}",
+        "--csm_user=" + USER,
+        "--csm_user_passwd=" + PASSWORD,
+        "--csm_task=" + PAYROLL_TASK,
+        "--fingerprint=" + csm.fingerprint,
+        *more,
+        "--",
+    ]
 
 
 def one_backup(csm: SimulatedCsm) -> str:
     """-> the id of the one backup that the server made."""
     assert csm.errors == [] and len(csm.world.attempts) == 1
-    assert [(kind, name) for kind, name, _ in csm.world.triggers] == [("task", TASK)]
-    (session, backup_id), = csm.world.backups_made
-    assert session == SESSION
+    assert [(kind, name) for kind, name, _ in csm.world.triggers] == [("task", PAYROLL_TASK)]
+    ((session, backup_id),) = csm.world.backups_made
+    assert session == PAYROLL
     return backup_id
 
 
@@ -191,7 +246,7 @@ def test_custom_action(jail: Jail) -> None:
     values = [value for given, _ in EVENTS.values() for value in given]
     recorded = [value for _, kept in EVENTS.values() for value in kept]
     with SimulatedCsm() as csm, Udp() as receiver:
-        result = jail.run(*rows(csm, "--json", "--leef=127.0.0.1:%d" % receiver.port), *values)
+        result = jail.run(*rows(csm, "--json", f"--leef=127.0.0.1:{receiver.port}"), *values)
         assert result.code == 0, result.text
         backup_id = one_backup(csm)
         found = result.json
@@ -215,7 +270,7 @@ def test_custom_action_text(jail: Jail) -> None:
     with SimulatedCsm() as csm:
         result = jail.run(*rows(csm), *values)
         assert result.code == 0, result.text
-        line, = result.out.splitlines()
+        (line,) = result.out.splitlines()
         assert line.isprintable() and one_backup(csm) in line
         assert_lines(result.err)
         assert PASSWORD not in result.text
@@ -223,10 +278,14 @@ def test_custom_action_text(jail: Jail) -> None:
 
 def test_jail_is_unprivileged(jail: Jail) -> None:
     code = "import os, sys; print(os.getuid(), os.path.exists('/proc'), sys.stdin, os.getcwd())"
-    if "--userspec=%d:%d" % (NOBODY, NOBODY) not in jail.prefix:
+    if f"--userspec={NOBODY}:{NOBODY}" not in jail.prefix:
         return  # not run as root: an unprivileged user anyway
-    told = subprocess.run([*jail.prefix, jail.python, "-c", code], stdout=subprocess.PIPE,
-                          env=RULE, preexec_fn=lambda: os.close(0))
+    told = subprocess.run(
+        [*jail.prefix, jail.python, "-c", code],
+        stdout=subprocess.PIPE,
+        env=RULE,
+        preexec_fn=lambda: os.close(0),
+    )
     assert told.stdout.decode().split() == [str(NOBODY), "False", "None", "/"]
 
 
@@ -236,15 +295,23 @@ def test_module_missing(module: str, tmp_path: pathlib.Path) -> None:
     (tmp_path / SCRIPT).write_bytes(PROGRAM.read_bytes())
     if module == "urllib3":  # a requests that is there, and needs what is not
         (tmp_path / "requests.py").write_text("import urllib3\n")
-    told = subprocess.run([PROGRAM_PYTHON, "-S", str(tmp_path / SCRIPT), "--csm_server=127.0.0.1"],
-                          env={}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE)
+    told = subprocess.run(
+        [PROGRAM_PYTHON, "-S", str(tmp_path / SCRIPT), "--csm_server=127.0.0.1"],
+        env={},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     assert told.returncode == 2 and told.stdout == b""
-    line, = told.stderr.decode().splitlines()
-    version = subprocess.check_output([PROGRAM_PYTHON, "-c",
-                                       "import platform; print(platform.python_version())"])
+    (line,) = told.stderr.decode().splitlines()
+    version = subprocess.check_output(
+        [PROGRAM_PYTHON, "-c", "import platform; print(platform.python_version())"]
+    )
     for fact in (module, PROGRAM_PYTHON, version.decode().strip()):
         assert fact in line
+
+
+# --- Event values -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", EVENTS)
@@ -253,7 +320,7 @@ def test_event_value(name: str) -> None:
     given, recorded = EVENTS[name]
     values = [os.fsdecode(value) for value in given]
     with SimulatedCsm(backup_seconds=0.02) as csm, Udp() as receiver:
-        result = run_inside(*rows(csm, "--json", "--leef=127.0.0.1:%d" % receiver.port), *values)
+        result = run_inside(*rows(csm, "--json", f"--leef=127.0.0.1:{receiver.port}"), *values)
         assert result.code == 0, result.text
         backup_id = one_backup(csm)
         assert result.json["event"] == recorded
@@ -274,99 +341,34 @@ def test_event_value_needs_the_separator(value: str) -> None:
         assert csm.world.attempts == [] and result.code in (0, 2)
 
 
-# --- --min-interval -----------------------------------------------------------------------------
-
-class Case(NamedTuple):
-    age: float     # of the newest backup, in minutes by the server's clock
-    offset: float  # of the server's clock, in minutes
-    valid: bool
-    triggers: int
-
-
-AGES = {
-    "recent": Case(10, 0, True, 0),
-    "old": Case(40, 0, True, 1),
-    "recent, the clock here is slow": Case(10, 300, True, 0),
-    "recent, the clock here is fast": Case(10, -300, True, 0),
-    "old, the clock here is slow": Case(40, 35, True, 1),
-    "old, the clock here is fast": Case(40, -300, True, 1),
-    "recent, not valid": Case(10, 0, False, 1),
-    "from the future": Case(-20, 0, True, 1),
-    "from the future, the clock here is fast": Case(-20, -300, True, 1),
-}
-
-
-@pytest.mark.parametrize("name", AGES)
-def test_min_interval(name: str) -> None:
-    case = AGES[name]
-    with SimulatedCsm(backup_seconds=0.02, clock_offset=case.offset * 60) as csm:
-        newest = Backup(int(csm.world.clock() - case.age * 60), case.valid)
-        csm.world.session(SESSION).backups.insert(0, newest)
-        result = run_inside(*server_options(csm), "-t", TASK, "--min-interval", "30", "--json")
-        assert result.code == 0 and csm.errors == []
-        assert len(csm.world.triggers) == case.triggers
-        assert result.json["outcome"] == ("verified" if case.triggers else "skipped")
-        assert result.json["started"] == ("yes" if case.triggers else "no")
-
-
-def spoil(value: Any) -> Any:
-    return lambda record: dict(record, backupInfo=value)
-
-
-UNREADABLE = {
-    "missing": lambda record: {key: record[key] for key in record if key != "backupInfo"},
-    "null": spoil(None),
-    "text": spoil("x"),
-    "numbers": spoil([1, 2]),
-    "no results": spoil([{"backupSequence": "H1-B1"}]),
-    "results of another kind": spoil([{"backupSequence": "H1-B1", "BackupResults": "x"}]),
-    "no times": spoil([{"BackupResults": [{"valid": True, "numCopySets": "8"}]}]),
-    "valid unknown": spoil([{"BackupResults": [{"backupID": "%d" % time.time()}]}]),
-}  # type: Dict[str, Any]
-
-
-@pytest.mark.parametrize("name", UNREADABLE)
-def test_min_interval_unreadable(name: str) -> None:
-    """What cannot be read never prevents a backup."""
-    with SimulatedCsm(backup_seconds=0.02) as csm:
-        csm.world.session(SESSION).backups.insert(0, Backup(int(time.time()) - 600))
-
-        def mutate(request: Any, value: Any) -> Any:
-            before = request.path.endswith("Payroll") and not csm.world.triggers
-            return UNREADABLE[name](value) if before and "backupInfo" in value else value
-
-        csm.mutate = mutate
-        result = run_inside(*server_options(csm), "-t", TASK, "--min-interval", "30")
-        assert len(csm.world.triggers) == 1 and csm.errors == []
-        assert result.code == 0, result.text
-
-
-def test_min_interval_needs_every_session() -> None:
-    """One of two sessions has no recent backup: the task is run."""
-    with SimulatedCsm(backup_seconds=0.02) as csm:
-        csm.world.session(SESSION).backups.insert(0, Backup(int(time.time()) - 600))
-        csm.world.add_task(60, "Both", [(SESSION, "Backup"), ("ITSO_SGC_LAH81", "Backup")])
-        result = run_inside(*server_options(csm), "-t", "Both", "--min-interval", "30")
-        assert result.code == 0 and len(csm.world.triggers) == 1 and csm.errors == []
-        assert len(csm.world.backups_made) == 2
-
-
-@pytest.mark.parametrize("target, hosts", [
-    (["-t", TASK], 1), (["-S", SESSION], 1), (["-t", TASK], 10),
-], ids=["task", "session", "task, from ten hosts"])
-def test_ten_at_once(target: List[str], hosts: int, tmp_path: pathlib.Path) -> None:
-    """A noisy rule. Nine of them join the run, or find it recent. A copy of the file stands for
-    another host: what is locked there is not locked here."""
-    scripts = [shutil.copy2(str(PROGRAM), str(tmp_path / str(number))) for number in range(hosts)]
-    # Without the lock, CSM itself refuses a second run, but only for as long as the first lasts.
-    with SimulatedCsm(backup_seconds=0.5 if hosts == 1 else 2.5) as csm:
-        running = [subprocess.Popen(
-            [PROGRAM_PYTHON, scripts[number % hosts], *server_options(csm), *target,
-             "--min-interval", "30", "--json"], env=RULE, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE) for number in range(10)]
-        results = [(process.communicate(timeout=60), process.returncode) for process in running]
-        assert [code for _, code in results] == [0] * 10, results
-        assert len(csm.world.triggers) == 1 and len(csm.world.backups_made) == 1
-        assert csm.errors == []
-        outcomes = [json.loads(out.decode())["outcome"] for (out, _), _ in results]
-        assert "verified" in outcomes and set(outcomes) <= {"verified", "skipped"}
+@pytest.mark.parametrize(
+    "env",
+    [{}, {"LANG": "C"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}],
+    ids=["", "C", "really C"],
+)
+def test_event_that_is_not_ascii(csm: SimulatedCsm, env: Dict[str, str]) -> None:
+    """Whatever the locale is, nothing about an event may prevent the backup."""
+    values = [
+        "jos\u00e9 \u5c71\u3000\u7530\u00a0".encode(),
+        b"\xff\xfe",
+        b"\xed\xa0\x80",
+        "\U0001f525".encode(),
+    ]
+    done = subprocess.run(
+        [PROGRAM_PYTHON, str(PROGRAM)]
+        + server_options(csm)
+        + ["-t", TASK, "--json", "--"]
+        + values,
+        env=dict(  # type: ignore[arg-type]
+            env, RULE_NAME=b"r\xc3\xa8gle \xff"
+        ),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(csm.world.triggers) == len(csm.world.backups_made) == 1
+    told = json.loads(done.stdout.decode("ascii"))
+    assert told["event"][0] == "jos\u00e9 \u5c71\u3000\u7530\u00a0"  # its blanks, too
+    assert told["event"][3] == "\U0001f525"
+    assert told["rule_name"] == "r\u00e8gle \ufffd" and len(told["event"]) == 4

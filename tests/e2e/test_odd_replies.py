@@ -1,20 +1,23 @@
 """Replies of any shape: never a traceback, never exit 1, never a false "done".
 
-Each reply of a good run is changed, once or from then on, in the whole or in one field.
-"""
+Each reply of a good run is changed, once or from then on, in the whole or in one field."""
+
 import functools
 import json
 import random
 import ssl
 import time
 
-import harness
 import pytest
-from harness import run_inside, server_options
-from simulated_csm import LOGIN_PAGE, SimulatedCsm
-from test_faults import TARGETS, JumpingTime, check_truth, is_trigger
+
+from csm import LOGIN_PAGE, SimulatedCsm
+from support.checks import check, check_truth, is_trigger
+from support.program import run_inside, server_options
+from support.scenes import TARGETS
 
 ESCAPES = "\x1b]0;owned\x07\x1b[2J\r\n\x00\x9b31m\u202e\u2028\ud800"
+
+
 MISSING = object()
 
 
@@ -26,47 +29,140 @@ def nested(depth, value=None):
 
 # In place of a field's value.
 VALUES = {
-    "missing": MISSING, "null": None, "true": True, "false": False, "zero": 0, "negative": -1,
-    "fraction": 1.5, "huge": 10 ** 400, "infinite": float("inf"), "nan": float("nan"),
-    "number as text": "27", "huge as text": "1e999", "empty text": "", "text": "odd",
-    "blank": " ", "escapes": ESCAPES, "long": "x" * 100000, "list": [], "object": {},
-    "list of null": [None], "list of lists": [[]], "list of objects": [{}],
-    "list of numbers": [1, 2.5], "list of text": ["odd"], "object in object": {"a": {"b": []}},
+    "missing": MISSING,
+    "null": None,
+    "true": True,
+    "false": False,
+    "zero": 0,
+    "negative": -1,
+    "fraction": 1.5,
+    "huge": 10**400,
+    "infinite": float("inf"),
+    "nan": float("nan"),
+    "number as text": "27",
+    "huge as text": "1e999",
+    "empty text": "",
+    "text": "odd",
+    "blank": " ",
+    "escapes": ESCAPES,
+    "long": "x" * 100000,
+    "list": [],
+    "object": {},
+    "list of null": [None],
+    "list of lists": [[]],
+    "list of objects": [{}],
+    "list of numbers": [1, 2.5],
+    "list of text": ["odd"],
+    "object in object": {"a": {"b": []}},
     "deep": nested(300),
 }
+
+
 # In place of a reply: what is sent, and words of which the message has one.
 WHOLE = {
-    "nothing": (b"", "JSON|token"), "HTML": (LOGIN_PAGE, "JSON|token"),
-    "half": (b'{"name": "ITSO', "JSON"), "no JSON": (b"backup done", "JSON"),
-    "binary": (bytes(range(256)), "JSON"), "invalid UTF-8": (b'{"a": "\xff\xfe\xc0"}', ""),
+    "nothing": (b"", "JSON|token"),
+    "HTML": (LOGIN_PAGE, "JSON|token"),
+    "half": (b'{"name": "ITSO', "JSON"),
+    "no JSON": (b"backup done", "JSON"),
+    "binary": (bytes(range(256)), "JSON"),
+    "invalid UTF-8": (b'{"a": "\xff\xfe\xc0"}', ""),
     "UTF-16": ("[1]".encode("utf-16"), "JSON"),
-    "deep lists": (b"[" * 200000, "JSON"), "deep objects": (b'{"a":' * 200000, "JSON"),
-    "million digits": (b"[" + b"9" * 1000000 + b"]", ""), "infinite": (b"1e999", ""),
-    "NaN": (b"NaN", ""), "null": (b"null", ""), "number": (b"-0", ""),
-    "text": (b'"done"', ""), "list": (b"[]", ""), "object": (b"{}", ""),
+    "deep lists": (b"[" * 200000, "JSON"),
+    "deep objects": (b'{"a":' * 200000, "JSON"),
+    "million digits": (b"[" + b"9" * 1000000 + b"]", ""),
+    "infinite": (b"1e999", ""),
+    "NaN": (b"NaN", ""),
+    "null": (b"null", ""),
+    "number": (b"-0", ""),
+    "text": (b'"done"', ""),
+    "list": (b"[]", ""),
+    "object": (b"{}", ""),
     "list of lists": (b"[[[]]]", ""),
-    "escapes": (json.dumps(ESCAPES).encode(), ""), "raw escapes": (ESCAPES[:-1].encode(), "JSON"),
+    "escapes": (json.dumps(ESCAPES).encode(), ""),
+    "raw escapes": (ESCAPES[:-1].encode(), "JSON"),
 }
+
+
 ODD = "odd|token|message|JSON"  # what it is where it is JSON, but not what is wanted
+
+
 FIELDS = {
     "log-in": ["token"],
-    "tasks": ["id", "name", "running", "pendingApproval", "enabled", "lastRan", "lastmessage",
-              "messages", "actions", "sessionName", "command", "affectedSession"],
-    "session before": ["name", "rulesname", "status", "state", "haserror", "backupInfo",
-                       "BackupResults", "backupID", "valid", "timestamp", "backupTime",
-                       "numCopySets"],
+    "tasks": [
+        "id",
+        "name",
+        "running",
+        "pendingApproval",
+        "enabled",
+        "lastRan",
+        "lastmessage",
+        "messages",
+        "actions",
+        "sessionName",
+        "command",
+        "affectedSession",
+    ],
+    "session before": [
+        "name",
+        "rulesname",
+        "status",
+        "state",
+        "haserror",
+        "backupInfo",
+        "BackupResults",
+        "backupID",
+        "valid",
+        "timestamp",
+        "backupTime",
+        "numCopySets",
+    ],
     "trigger": ["msg", "msgTranslated"],
-    "task": ["id", "name", "running", "pendingApproval", "lastRan", "lastmessage", "messages",
-             "actions", "affectedSession"],
-    "session": ["name", "rulesname", "status", "state", "haserror", "backupInfo", "BackupResults",
-                "backupID", "valid", "timestamp", "backupTime", "numCopySets"],
+    "task": [
+        "id",
+        "name",
+        "running",
+        "pendingApproval",
+        "lastRan",
+        "lastmessage",
+        "messages",
+        "actions",
+        "affectedSession",
+    ],
+    "session": [
+        "name",
+        "rulesname",
+        "status",
+        "state",
+        "haserror",
+        "backupInfo",
+        "BackupResults",
+        "backupID",
+        "valid",
+        "timestamp",
+        "backupTime",
+        "numCopySets",
+    ],
 }
+
+
 # What the message of a run that ends because of it must name.
-PATHS = {"log-in": "/system/v1/tokens", "tasks": "/sessions/scheduledtasks",
-         "session before": "/sessions/", "trigger": "/sessions/",
-         "task": "/sessions/scheduledtasks", "session": "/sessions/"}
-RUNS = [(target, stage, for_good) for target in TARGETS for stage in FIELDS
-        for for_good in (False, True) if target == "task" or stage not in ("tasks", "task")]
+PATHS = {
+    "log-in": "/system/v1/tokens",
+    "tasks": "/sessions/scheduledtasks",
+    "session before": "/sessions/",
+    "trigger": "/sessions/",
+    "task": "/sessions/scheduledtasks",
+    "session": "/sessions/",
+}
+
+
+RUNS = [
+    (target, stage, for_good)
+    for target in TARGETS
+    for stage in FIELDS
+    for for_good in (False, True)
+    if target == "task" or stage not in ("tasks", "task")
+]
 
 
 def stage_of(csm, request):
@@ -83,23 +179,20 @@ def stage_of(csm, request):
 def replaced(value, key, new):
     """The JSON value with another one wherever it has this key; of tasks only in the one run."""
     if isinstance(value, list):
-        return [replaced(each, key, new) if not isinstance(each, dict) or each.get("id", 27) == 27
-                else each for each in value]
+        return [
+            replaced(each, key, new)
+            if not isinstance(each, dict) or each.get("id", 27) == 27
+            else each
+            for each in value
+        ]
     if not isinstance(value, dict):
         return value
-    changed = {name: new if name == key else replaced(each, key, new)
-               for name, each in value.items()}
+    changed = {
+        name: new if name == key else replaced(each, key, new) for name, each in value.items()
+    }
     if key in ("messages", "affectedSession") and "lastRan" in changed:
         changed[key] = new
     return {name: each for name, each in changed.items() if each is not MISSING}
-
-
-class HastyTime(JumpingTime):
-    """The clock jumps, and the server gets a moment to go on."""
-
-    def sleep(self, seconds):
-        super().sleep(seconds)
-        time.sleep(0.003)
 
 
 @pytest.fixture
@@ -121,8 +214,17 @@ def odd_run(monkeypatch):
             csm.mutate = mutate
             if prepare:
                 prepare(csm.world)
-            result = run_inside(*server_options(csm), *TARGETS[target], "--request-timeout", "5",
-                                "--timeout", "100", *argv, grace=20, first_contact=3)
+            result = run_inside(
+                *server_options(csm),
+                *TARGETS[target],
+                "--request-timeout",
+                "5",
+                "--timeout",
+                "100",
+                *argv,
+                grace=20,
+                first_contact=3,
+            )
         assert csm.errors == [] and hits
         return result, csm
 
@@ -136,7 +238,8 @@ def check(result, csm, ids=True):
     return check_truth(result, csm.world, 20, codes=(0, 3, 4, 5, 6, 7, 8), ids=ids)
 
 
-# --- The whole reply -----------------------------------------------------------------------------
+# --- The whole reply ----------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("target, stage, for_good", RUNS)
 def test_whole_reply(odd_run, target, stage, for_good):
@@ -168,22 +271,27 @@ def with_description(value):
     return value
 
 
-@pytest.mark.parametrize("stage, change", [
-    pytest.param("tasks", with_description, id="tasks"),
-    pytest.param("session", with_description, id="session"),
-    pytest.param("trigger", lambda value: b'"%s"' % (b"x" * 50000000), id="trigger"),
-    pytest.param("session before", lambda value: b"[" * 50000000, id="deep"),
-])
+@pytest.mark.parametrize(
+    "stage, change",
+    [
+        pytest.param("tasks", with_description, id="tasks"),
+        pytest.param("session", with_description, id="session"),
+        pytest.param("trigger", lambda value: b'"%s"' % (b"x" * 50000000), id="trigger"),
+        pytest.param("session before", lambda value: b"[" * 50000000, id="deep"),
+    ],
+)
 def test_50_megabytes(odd_run, stage, change):
     result, csm = odd_run("task", stage, False, change, "--json")
     check(result, csm)
     assert result.code == 0 and len(csm.world.triggers) == 1
 
 
-# --- One field -----------------------------------------------------------------------------------
+# --- One field ----------------------------------------------------------------------------------
 
-FIELD_CASES = [(run, field, value) for run in RUNS for field in FIELDS[run[1]]
-               for value in VALUES]
+
+FIELD_CASES = [(run, field, value) for run in RUNS for field in FIELDS[run[1]] for value in VALUES]
+
+
 SHARES = 10
 
 
@@ -199,10 +307,16 @@ def test_one_field(odd_run, share):
         check(result, csm, ids=(stage, field) != ("session", "backupID"))
 
 
-@pytest.mark.parametrize("target, stage, option", [
-    (target, stage, "-v") for target, stage, for_good in RUNS if for_good and stage != "log-in"
-] + [("task", "tasks", "--check"), ("task", "session before", "--check"),
-     ("task", "trigger", "--no-wait"), ("session", "trigger", "--no-wait")])
+@pytest.mark.parametrize(
+    "target, stage, option",
+    [(target, stage, "-v") for target, stage, for_good in RUNS if for_good and stage != "log-in"]
+    + [
+        ("task", "tasks", "--check"),
+        ("task", "session before", "--check"),
+        ("task", "trigger", "--no-wait"),
+        ("session", "trigger", "--no-wait"),
+    ],
+)
 def test_escapes_everywhere(odd_run, target, stage, option):
     """Control characters in every text of a reply, in what is shown as text."""
 
@@ -220,14 +334,17 @@ def test_escapes_everywhere(odd_run, target, stage, option):
     assert result.code == 0
 
 
-# --- An old backup is never taken for the new one ------------------------------------------------
+# --- An old backup is never taken for the new one -----------------------------------------------
+
 
 def without(keep):
     """Of the noted session's backups only some are told, or none."""
+
     def change(value):
         for sequence in value["backupInfo"]:
             sequence["BackupResults"] = keep(sequence["BackupResults"])
         return value
+
     return change
 
 
@@ -241,25 +358,35 @@ LOST = {
     "newest is null": without(lambda results: [None] + results[1:]),
     "newest is text": without(lambda results: ["?"] + results[1:]),
     "newest has no id and time": without(lambda results: [{"valid": True}] + results[1:]),
-    "newest has an odd id": without(lambda results: [
-        dict(results[0], backupID="odd", timestamp=None)] + results[1:]),
+    "newest has an odd id": without(
+        lambda results: [dict(results[0], backupID="odd", timestamp=None)] + results[1:]
+    ),
     "no ids": lambda value: replaced(value, "backupID", MISSING),
-    "ids are numbers": without(lambda results: [dict(each, backupID=int(each["backupID"]))
-                                                for each in results]),
-    "other ids": without(lambda results: [dict(each, backupID="x" + each["backupID"])
-                                          for each in results]),
+    "ids are numbers": without(
+        lambda results: [dict(each, backupID=int(each["backupID"])) for each in results]
+    ),
+    "other ids": without(
+        lambda results: [dict(each, backupID="x" + each["backupID"]) for each in results]
+    ),
 }
 
 
-@pytest.mark.parametrize("lost, age", [
-    # Only its age tells that it is old: up to a minute is what the clocks may differ by.
-    (lost, age) for lost in LOST for age in (70, 4000)])
+@pytest.mark.parametrize(
+    "lost, age",
+    [
+        # Only its age tells that it is old: up to a minute is what the clocks may differ by.
+        (lost, age)
+        for lost in LOST
+        for age in (70, 4000)
+    ],
+)
 @pytest.mark.parametrize("target", TARGETS)
 def test_old_backup(odd_run, target, lost, age):
     """The reading before the trigger lost it, and then the run makes no backup."""
+
     def prepare(world):
         now = int(time.time())
-        for name in ("ITSO_SGC_H3_LAH81", "SGC Payroll"):
+        for name in ("ITSO_SGC_H3_LAH81", PAYROLL):
             session = world.session(name)
             session.outcome = "no-backup"
             session.backups = []

@@ -1,118 +1,48 @@
-"""--leef: one LEEF 2.0 event by syslog for each outcome, received by a real rsyslogd where there is
-one, else by a plain UDP socket."""
+"""--leef: one LEEF 2.0 event by syslog for each outcome.
+
+Received by a real rsyslogd where there is one, else by a plain UDP socket."""
+
 import contextlib
 import pathlib
-import re
-import shutil
 import signal
 import socket
-import subprocess
 import threading
 import time
-import types
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional
 
 import pytest
-from harness import Result, run_inside, run_program, run_signalled, server_options
-from simulated_csm import SimulatedCsm
 
-from conftest import load_program
+from csm import SimulatedCsm
+from support.program import Result, run_inside, run_program, server_options
+from support.scenes import PAYROLL_TASK, run_signalled
+from support.syslog import RSYSLOGD, Event, Rsyslog, Udp, parse_leef
 
-TASK, SESSION = "Backup Payroll", "SGC Payroll"
 LIMIT = 1024
-KEYS = {"devTime", "sev", "cat", "outcome", "exit_code", "started", "csm_id", "server", "backups",
-        "rule_id", "version", "tasks", "sessions", "seconds", "csm_text", "message", "rule_name",
-        "event"}
+
+
+KEYS = {
+    "devTime",
+    "sev",
+    "cat",
+    "outcome",
+    "exit_code",
+    "started",
+    "csm_id",
+    "server",
+    "backups",
+    "rule_id",
+    "version",
+    "tasks",
+    "sessions",
+    "seconds",
+    "csm_text",
+    "message",
+    "rule_name",
+    "event",
+}
+
+
 SHORTENED = {"csm_text", "message", "rule_name", "event"}  # may be left out for want of room
-RSYSLOGD = shutil.which("rsyslogd") or shutil.which("rsyslogd", path="/usr/sbin:/sbin")
-CONFIG = """
-module(load="imudp")
-input(type="imudp" address="127.0.0.1" port="%(port)d")
-$EscapeControlCharactersOnReceive off
-$MaxMessageSize 1k
-$template raw,"%%rawmsg%%\\n"
-*.* action(type="omfile" file="%(file)s" template="raw")
-"""
-
-
-class Event(Dict[str, str]):
-    """The attributes of an event; `id`, `vendor`, `product` and `version` are its header's."""
-    id = vendor = product = version = host = ""
-    priority, size = 0, 0
-
-
-def parse_leef(packet: bytes) -> Event:
-    """As a receiver does: <PRI>date host LEEF:2.0|vendor|product|version|event id|delimiter|..."""
-    text = packet.decode("utf-8")  # strictly: no letter may be cut in two
-    assert text.isprintable(), text
-    match = re.match(r"<(\d{1,3})>([A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d) ([\w.-]+) LEEF:2\.0\|"
-                     r"([^|]+)\|([^|]+)\|([^|]+)\|([^|]+)\|([^|])\|([^|]*)\Z", text)
-    assert match, text
-    event = Event()
-    event.priority, event.size, event.host = int(match.group(1)), len(packet), match.group(3)
-    event.vendor, event.product, event.version, event.id, delimiter, rest = match.groups()[3:]
-    assert delimiter == "^" and event.priority < 192
-    for attribute in rest.split(delimiter):
-        key, equals, value = attribute.partition("=")
-        assert equals and re.match(r"[A-Za-z_]+\Z", key) and key not in event, attribute
-        event[key] = value
-    return event
-
-
-class Udp:
-    """A plain socket: what arrives, as it arrives."""
-
-    def __enter__(self) -> "Udp":
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.bind(("127.0.0.1", 0))
-        self.port = int(self.socket.getsockname()[1])
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self.socket.close()
-
-    def receive(self, seconds: float = 5) -> bytes:
-        """The next packet; empty where there is none in time."""
-        self.socket.settimeout(seconds)
-        with contextlib.suppress(socket.timeout):
-            return self.socket.recv(65536)
-        return b""
-
-
-class Rsyslog:
-    """A real rsyslogd, as a process of this user, which writes down what it receives. It cuts at
-    1,024 bytes, as an old receiver does."""
-
-    def __init__(self, folder: pathlib.Path) -> None:
-        with Udp() as free:
-            self.port = free.port
-        self.file, self.position = folder / "received", 0
-        config, pid = folder / "rsyslog.conf", folder / "pid"
-        config.write_text(CONFIG % {"port": self.port, "file": self.file})
-        self.process = subprocess.Popen(
-            [str(RSYSLOGD), "-n", "-f", str(config), "-i", str(pid)], stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-            for _ in range(100):  # until it listens
-                sender.sendto(b"<13>Jan  1 00:00:00 here hello", ("127.0.0.1", self.port))
-                if self.receive(0.1):
-                    break
-        while self.receive(0.1):
-            pass
-
-    def receive(self, seconds: float = 5) -> bytes:
-        until = time.monotonic() + seconds
-        while True:
-            data = self.file.read_bytes()[self.position:] if self.file.exists() else b""
-            line, end, _ = data.partition(b"\n")
-            if end or time.monotonic() > until:
-                self.position += len(line) + 1 if end else 0
-                return line if end else b""
-            time.sleep(0.01)
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(10)
 
 
 @pytest.fixture(scope="module")
@@ -129,13 +59,14 @@ def receiver(tmp_path_factory: Any) -> Iterator[Any]:
 
 # --- One event for each outcome -----------------------------------------------------------------
 
+
 class Case(NamedTuple):
     code: int
     started: str
     options: List[str] = []
     world: Dict[str, Any] = {}
     task: Dict[str, Any] = {}
-    target: str = TASK
+    target: str = PAYROLL_TASK
     message: Optional[str] = None  # CSM's message id
 
 
@@ -154,9 +85,17 @@ CASES = {
 
 
 def send(case: Case, csm: SimulatedCsm, port: int, *more: str) -> Result:
-    vars(csm.world.task(TASK)).update(case.task)
-    return run_inside(*server_options(csm), "-t", case.target, *case.options, "--json",
-                      "--leef", "127.0.0.1:%d" % port, *more)
+    vars(csm.world.task(PAYROLL_TASK)).update(case.task)
+    return run_inside(
+        *server_options(csm),
+        "-t",
+        case.target,
+        *case.options,
+        "--json",
+        "--leef",
+        f"127.0.0.1:{port}",
+        *more,
+    )
 
 
 def compare(event: Event, result: Result) -> None:
@@ -172,8 +111,11 @@ def compare(event: Event, result: Result) -> None:
     assert event["cat"] == found["outcome"] and found["message"].startswith(event["message"])
     assert event["tasks"] == ",".join(each["name"] for each in found["tasks"])
     assert event["sessions"].split(",") == ([each["name"] for each in found["sessions"]] or [""])
-    assert event["backups"] == ",".join(found["backups"]) == ",".join(
-        each["backup"]["id"] for each in found["sessions"] if each["backup"])
+    assert (
+        event["backups"]
+        == ",".join(found["backups"])
+        == ",".join(each["backup"]["id"] for each in found["sessions"] if each["backup"])
+    )
     assert abs(int(event["devTime"]) - time.time() * 1000) < 60000
     assert event["cat"] and 1 <= int(event["sev"]) <= 10
 
@@ -214,8 +156,14 @@ def test_severity(receiver: Any) -> None:
 def test_unreachable(receiver: Any) -> None:
     with SimulatedCsm() as csm:
         csm.refuse_connections()
-        result = run_inside(*server_options(csm), "-t", TASK, "--json", "--leef",
-                            "127.0.0.1:%d" % receiver.port)
+        result = run_inside(
+            *server_options(csm),
+            "-t",
+            PAYROLL_TASK,
+            "--json",
+            "--leef",
+            f"127.0.0.1:{receiver.port}",
+        )
         event = parse_leef(receiver.receive())
     assert result.code == 3
     compare(event, result)
@@ -226,27 +174,67 @@ def test_internal_error(receiver: Any) -> None:
     def fail(*_: Any) -> None:
         raise ZeroDivisionError
 
-    program = load_program()
+    program = load()
     program.run = fail  # type: ignore[attr-defined]
     with SimulatedCsm() as csm:
-        result = run_inside(*server_options(csm), "-t", TASK, "--json", "--leef",
-                            "127.0.0.1:%d" % receiver.port, program=program)
+        result = run_inside(
+            *server_options(csm),
+            "-t",
+            PAYROLL_TASK,
+            "--json",
+            "--leef",
+            f"127.0.0.1:{receiver.port}",
+            program=program,
+        )
     event = parse_leef(receiver.receive())
     assert result.code == 1 and event["exit_code"] == "1" and event.id == result.json["outcome"]
     assert "internal" in event.id and int(event["sev"]) > 5
 
 
-@pytest.mark.parametrize("number, code, name", [
-    (signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")])
+@pytest.mark.parametrize(
+    "number, code, name", [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
 def test_signal(number: int, code: int, name: str, receiver: Any) -> None:
-    result = run_signalled(number, "-t", TASK, "--json", "--leef", "127.0.0.1:%d" % receiver.port)
+    result = run_signalled(
+        number, "-t", PAYROLL_TASK, "--json", "--leef", f"127.0.0.1:{receiver.port}"
+    )
     event = parse_leef(receiver.receive())
     assert result.code == code
     compare(event, result)
     assert event.id == name and event["started"] == "yes"
 
 
+def test_refusal_is_told(receiver: Any) -> None:
+    """The message id of what CSM refused is what an analyst looks up."""
+    with SimulatedCsm(backup_seconds=0.02) as csm:
+        result = send(CASES["refused"], csm, receiver.port)
+        event = parse_leef(receiver.receive())
+    assert result.code == 6
+    assert event["csm_id"] == "IWNR0009E" and event["csm_text"].startswith("IWNR0009E")
+
+
+def test_process(receiver: Any) -> None:
+    """The file that ships, as a process with no environment: rule and event come from outside."""
+    with SimulatedCsm() as csm:
+        result = run_program(
+            *server_options(csm),
+            "-t",
+            PAYROLL_TASK,
+            "--json",
+            "--leef",
+            f"127.0.0.1:{receiver.port}",
+            "--",
+            "192.0.2.7",
+            env={"RULE_ID": "7", "LANG": "C"},
+        )
+        event = parse_leef(receiver.receive())
+    assert result.code == 0
+    compare(event, result)
+    assert event["event"] == "192.0.2.7" and event["rule_id"] == "7" and event["rule_name"] == ""
+
+
 # --- Hostile values and the limit ---------------------------------------------------------------
+
 
 HOSTILE = {
     "long": "A" * 10240,
@@ -272,11 +260,13 @@ def test_hostile_event(name: str, receiver: Any, monkeypatch: pytest.MonkeyPatch
         event = parse_leef(packet)
         compare(event, result)
         assert receiver.receive(0.05) == b""
-        (_, backup_id), = csm.world.backups_made
+        ((_, backup_id),) = csm.world.backups_made
     assert event["backups"] == backup_id and event["rule_id"] == "100523"
     recorded = ",".join(result.json["event"])
-    for shown, whole in ((event.get("event", ""), recorded),
-                         (event.get("rule_name", ""), result.json["rule_name"])):
+    for shown, whole in (
+        (event.get("event", ""), recorded),
+        (event.get("rule_name", ""), result.json["rule_name"]),
+    ):
         separators = str.maketrans("|^", "__")
         assert whole.translate(separators).startswith(shown)
         assert shown == whole.translate(separators) or len(packet) > LIMIT - 20
@@ -288,7 +278,7 @@ def test_hostile_csm(receiver: Any) -> None:
     """Everything else is long, too: names of sessions and task, CSM's texts."""
     long_name, text = "Name \u2603^|" + 60 * "N\u00e9", "IWNR2212I " + "\u2603^|=\x1b[2J\n" * 400
     with SimulatedCsm(backup_seconds=0.02) as csm:
-        names = ["%s %d" % (long_name, number) for number in range(4)]
+        names = [f"{long_name} {number}" for number in range(4)]
         for name in names:
             csm.world.add_session(name)
         csm.world.add_task(60, long_name, [(name, "Backup") for name in names])
@@ -299,8 +289,9 @@ def test_hostile_csm(receiver: Any) -> None:
             return value
 
         csm.mutate = mutate
-        result = send(CASES["verified"]._replace(target=long_name), csm, receiver.port,
-                      "--", "E" * 10240)
+        result = send(
+            CASES["verified"]._replace(target=long_name), csm, receiver.port, "--", "E" * 10240
+        )
         assert result.code == 0, result.text
         event = parse_leef(receiver.receive())
         made = [backup_id for _, backup_id in csm.world.backups_made]
@@ -314,27 +305,19 @@ def test_hostile_csm(receiver: Any) -> None:
     assert event["sessions"].startswith(event["tasks"][:9])
 
 
-def test_refusal_is_told(receiver: Any) -> None:
-    """The message id of what CSM refused is what an analyst looks up."""
-    with SimulatedCsm(backup_seconds=0.02) as csm:
-        result = send(CASES["refused"], csm, receiver.port)
-        event = parse_leef(receiver.receive())
-    assert result.code == 6
-    assert event["csm_id"] == "IWNR0009E" and event["csm_text"].startswith("IWNR0009E")
-
-
 def test_no_secret(receiver: Any) -> None:
     """Not even where CSM's message holds the password and the token."""
     with SimulatedCsm(backup_seconds=0.02) as csm:
+
         def mutate(request: Any, value: Any) -> Any:
             if isinstance(value, dict) and "lastmessage" in value:
-                value["lastmessage"] += "%s %s" % (csm.world.password, request.token)
+                value["lastmessage"] += f"{csm.world.password} {request.token}"
             return value
 
         csm.mutate = mutate
         result = send(CASES["verified"], csm, receiver.port)
         packet = receiver.receive()
-        token, = csm.world.tokens
+        (token,) = csm.world.tokens
     assert result.code == 0 and parse_leef(packet).id == "verified"
     for secret in (csm.world.password, token):
         assert secret not in result.text and secret.encode() not in packet
@@ -342,25 +325,16 @@ def test_no_secret(receiver: Any) -> None:
 
 # --- A host that is not there -------------------------------------------------------------------
 
-def test_process(receiver: Any) -> None:
-    """The file that ships, as a process with no environment: rule and event come from outside."""
-    with SimulatedCsm() as csm:
-        result = run_program(*server_options(csm), "-t", TASK, "--json", "--leef",
-                             "127.0.0.1:%d" % receiver.port, "--", "192.0.2.7",
-                             env={"RULE_ID": "7", "LANG": "C"})
-        event = parse_leef(receiver.receive())
-    assert result.code == 0
-    compare(event, result)
-    assert event["event"] == "192.0.2.7" and event["rule_id"] == "7" and event["rule_name"] == ""
-
 
 @pytest.mark.parametrize("outcome, code", [("good", 0), ("error", 7)])
 def test_unresolvable(outcome: str, code: int) -> None:
     with SimulatedCsm(backup_seconds=0.02) as csm:
-        csm.world.task(TASK).outcome = outcome
-        result = run_inside(*server_options(csm), "-t", TASK, "--leef", "no-such-host.invalid")
+        csm.world.task(PAYROLL_TASK).outcome = outcome
+        result = run_inside(
+            *server_options(csm), "-t", PAYROLL_TASK, "--leef", "no-such-host.invalid"
+        )
         assert result.code == code and len(csm.world.triggers) == 1 and csm.errors == []
-    warning, = [line for line in result.err.splitlines() if "WARNING" in line]
+    (warning,) = [line for line in result.err.splitlines() if "WARNING" in line]
     assert "LEEF" in warning and "no-such-host.invalid" in warning
     assert "Traceback" not in result.text
 
@@ -370,13 +344,15 @@ def test_nobody_listens() -> None:
     with SimulatedCsm(backup_seconds=0.02) as csm:
         with Udp() as free:
             pass
-        result = run_inside(*server_options(csm), "-t", TASK, "--leef", "127.0.0.1:%d" % free.port)
+        result = run_inside(
+            *server_options(csm), "-t", PAYROLL_TASK, "--leef", f"127.0.0.1:{free.port}"
+        )
         assert result.code == 0 and len(result.out.splitlines()) == 1
 
 
 def test_name_service_hangs() -> None:
     """2 s more at the most, in which nothing else is held up; and the process ends, too."""
-    program = load_program()
+    program = load()
     real = socket.getaddrinfo
     asked = []  # type: List[float]
 
@@ -389,8 +365,15 @@ def test_name_service_hangs() -> None:
 
     with SimulatedCsm(backup_seconds=0.02) as csm, pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket, "getaddrinfo", hang)
-        result = run_inside(*server_options(csm), "-t", TASK, "--json", "--leef",
-                            "syslog.example.com", program=program)
+        result = run_inside(
+            *server_options(csm),
+            "-t",
+            PAYROLL_TASK,
+            "--json",
+            "--leef",
+            "syslog.example.com",
+            program=program,
+        )
         ended = time.monotonic()
         assert result.code == 0 and csm.errors == []
         assert asked and 1 < ended - asked[0] < 2.5
@@ -400,15 +383,23 @@ def test_name_service_hangs() -> None:
 
 def test_no_thread_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     """As where the number of processes is limited."""
+
     class Thread(threading.Thread):
         def start(self) -> None:
             raise RuntimeError("can't start new thread")
 
-    program = load_program()
+    program = load()
     with SimulatedCsm(backup_seconds=0.02) as csm:  # its own threads must start
         monkeypatch.setattr(program, "threading", types.SimpleNamespace(Thread=Thread))
-        result = run_inside(*server_options(csm), "-t", TASK, "--json", "--leef", "127.0.0.1",
-                            program=program)
+        result = run_inside(
+            *server_options(csm),
+            "-t",
+            PAYROLL_TASK,
+            "--json",
+            "--leef",
+            "127.0.0.1",
+            program=program,
+        )
         assert result.code == 0 and result.json["outcome"] == "verified"
         assert "WARNING no LEEF event was sent" in result.err
 
@@ -422,28 +413,40 @@ def test_process_ends_though_name_service_hangs(tmp_path: pathlib.Path) -> None:
         "    if host == 'syslog.example.com':\n"
         "        time.sleep(30)\n"
         "    return real(host, *args, **options)\n"
-        "socket.getaddrinfo = hang\n")
+        "socket.getaddrinfo = hang\n"
+    )
     with SimulatedCsm() as csm:
-        arguments = [*server_options(csm), "-t", TASK, "--check", "--leef", "syslog.example.com"]
+        arguments = [
+            *server_options(csm),
+            "-t",
+            PAYROLL_TASK,
+            "--check",
+            "--leef",
+            "syslog.example.com",
+        ]
         env = {"PYTHONPATH": str(tmp_path)}
         result = run_program(*arguments, env=env, timeout=20)
     assert result.code == 0 and "WARNING" in result.err and result.seconds < 15
+
+
+# --- The option ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("value", ["syslog:0", "syslog:65536", "http://syslog", "a b"])
 def test_wrong_option(value: str) -> None:
     """A wrong command line is told before anything is sent."""
     with SimulatedCsm() as csm:
-        result = run_program(*server_options(csm), "-t", TASK, "--leef=" + value)
+        result = run_program(*server_options(csm), "-t", PAYROLL_TASK, "--leef=" + value)
         assert result.code == 2 and csm.requests == []
-    line, = result.err.splitlines()  # no traceback of a thread, either
+    (line,) = result.err.splitlines()  # no traceback of a thread, either
     assert "--leef" in line
 
 
 def test_wrong_command_line_with_leef(receiver: Any) -> None:
     """Whether an event is sent of it or not: one line and 2."""
-    result = run_program("-s", "127.0.0.1", "-u", "admin", "-p", "x", "--leef",
-                         "127.0.0.1:%d" % receiver.port)
+    result = run_program(
+        "-s", "127.0.0.1", "-u", "admin", "-p", "x", "--leef", f"127.0.0.1:{receiver.port}"
+    )
     assert result.code == 2 and len(result.err.splitlines()) == 1
     packet = receiver.receive(0.1)
     assert not packet or parse_leef(packet).id == "usage"
@@ -457,8 +460,9 @@ def test_ipv6() -> None:
             udp.close()
         with SimulatedCsm() as csm:
             port = udp.getsockname()[1] if udp.fileno() >= 0 else 514
-            result = run_inside(*server_options(csm), "-t", TASK, "--check", "--leef",
-                                "[::1]:%d" % port)
+            result = run_inside(
+                *server_options(csm), "-t", PAYROLL_TASK, "--check", "--leef", f"[::1]:{port}"
+            )
             assert result.code == 0
         if udp.fileno() < 0:
             assert "WARNING" in result.err
