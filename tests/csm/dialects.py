@@ -10,7 +10,7 @@ class Dialect:
     command_text = "msgTranslated"  # | resultText | none
     backup_results = "BackupResults"  # | backupResults
     numbers = "numbers"  # | strings | all-strings (the booleans too)
-    never_ran: Union[None, int, str] = 0  # | None | "missing": lastRan of a new task
+    never_ran: Union[int, str, None] = 0  # | None | "missing": lastRan of a new task
     single_task = 200  # | 404 | 405: what GET of one task gets
     steps = True  # whether a task shows its actions
     affected = True  # whether a task shows affectedSession

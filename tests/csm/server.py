@@ -1,5 +1,6 @@
 """The server: HTTPS on a port of its own, its connections, and the paths of the REST API."""
 
+import contextlib
 import copy
 import email.utils
 import http.client
@@ -110,7 +111,7 @@ class SimulatedCsm:
     def __enter__(self) -> "SimulatedCsm":
         return self.start()
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def _socket(self) -> socket.socket:
@@ -142,19 +143,16 @@ class SimulatedCsm:
         with self._lock:
             listener, self._listener = self._listener, None
             if listener:
-                try:
+                with contextlib.suppress(OSError):
                     listener.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    pass
                 if self._acceptor:
                     self._acceptor.join()
                 # Bound, but not listening: connections are refused, and the port stays ours.
                 self._placeholder = self._socket()
             for connection in list(self._open):
-                try:  # not SSLSocket's own: another thread reads from this socket
+                with contextlib.suppress(OSError):
+                    # Not SSLSocket's own: another thread reads from this socket.
                     socket.socket.shutdown(connection, socket.SHUT_RDWR)
-                except OSError:
-                    pass
         if seconds is not None:
             later(seconds, self.accept_connections)
 

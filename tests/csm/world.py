@@ -86,14 +86,14 @@ class Answer(NamedTuple):
     """What a command comes to: a message, and how it is refused, where it is (see REFUSALS)."""
 
     message: Message
-    refusal: Union[None, int, str] = None
+    refusal: Union[int, str, None] = None
 
 
 class Backup:
     """One backup of a session; `id` is its time in epoch seconds."""
 
-    def __init__(self, id: int, valid: bool = True) -> None:
-        self.id, self.valid = id, valid
+    def __init__(self, backup_id: int, valid: bool = True) -> None:
+        self.id, self.valid = backup_id, valid
 
 
 class Session:
@@ -114,8 +114,10 @@ class Session:
 class Task:
     """A scheduled task. The attributes may be set at any time; times are in epoch seconds."""
 
-    def __init__(self, id: int, name: str, steps: List[Tuple[str, str]], **fields: Any) -> None:
-        self.id, self.name, self.steps = id, name, steps
+    def __init__(
+        self, task_id: int, name: str, steps: List[Tuple[str, str]], **fields: Any
+    ) -> None:
+        self.id, self.name, self.steps = task_id, name, steps
         self.enabled, self.running, self.pendingApproval = True, False, False
         self.lastRan: Optional[float] = None
         self.schedule: Dict[str, Any] = {"type": "IntervalTaskSchedule", "interval": 60}
@@ -213,8 +215,10 @@ class World:
         history: List[Message] = []
         for number in range(1667, 0, -1):
             when = old - 1800.0 * number
-            for message_id in ("IWNR2211I", "IWNR1026I", "IWNR2212I"):
-                history.append(self.message(message_id, "of a large server", "Backup", when=when))
+            history += [
+                self.message(message_id, "of a large server", "Backup", when=when)
+                for message_id in ("IWNR2211I", "IWNR1026I", "IWNR2212I")
+            ]
         for task in self.tasks:
             task.messages = history + task.messages
 
@@ -225,9 +229,11 @@ class World:
             self.sessions.append(session)
         return session
 
-    def add_task(self, id: int, name: str, steps: List[Tuple[str, str]], **fields: Any) -> Task:
+    def add_task(
+        self, task_id: int, name: str, steps: List[Tuple[str, str]], **fields: Any
+    ) -> Task:
         """A task more; its steps are (session, command) or (session, "wait:STATE")."""
-        task = Task(id, name, list(steps), **fields)
+        task = Task(task_id, name, list(steps), **fields)
         if not task.messages:
             if task.lastRan is None:
                 task.messages.append(self.message("IWNR2200I", name))
@@ -242,11 +248,11 @@ class World:
 
     def task(self, id_or_name: Union[int, str]) -> Task:
         """The (first) task of that id or name."""
-        return [each for each in self.tasks if id_or_name in (each.id, each.name, str(each.id))][0]
+        return next(each for each in self.tasks if id_or_name in (each.id, each.name, str(each.id)))
 
     def session(self, name: str) -> Session:
         """The session of that name."""
-        return [session for session in self.sessions if session.name == name][0]
+        return next(session for session in self.sessions if session.name == name)
 
     def message(self, message_id: str, *inserts: str, when: Optional[float] = None) -> Message:
         """One of TEXTS, said now or at another time."""

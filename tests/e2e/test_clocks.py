@@ -21,7 +21,8 @@ def test_backup_from_the_future(seconds: int) -> None:
         old, ahead = str(csm.world.session(TASK).backups[0].id), str(int(time.time()) + seconds)
         csm.mutate = lambda request, reply: json.loads(json.dumps(reply).replace(old, ahead))
         result = run_inside(*server_options(csm), "-t", TASK, "--json")
-        assert result.code == 0 and result.json["outcome"] == "verified"
+        assert result.code == 0
+        assert result.json["outcome"] == "verified"
         assert len(csm.world.triggers) == 1
         assert result.json["sessions"][0]["backup"]["id"] == csm.world.backups_made[0][1]
 
@@ -38,7 +39,8 @@ def test_slow_clock_of_our_own() -> None:
         )
         slow = JumpingClock(offset=-10800)
         result = run_inside(*server_options(csm), "-t", TASK, clock=slow)
-        assert result.code == 7 and "without a new valid backup" in result.err
+        assert result.code == 7
+        assert "without a new valid backup" in result.err
         assert len(csm.world.triggers) == 1
 
 
@@ -46,7 +48,8 @@ def test_date_that_no_clock_can_show() -> None:
     with SimulatedCsm(backup_seconds=0.01) as csm:
         csm.date = "Mon, 01 Jan 99999999999 00:00:00 GMT"
         result = run_inside(*server_options(csm), "-t", TASK)
-        assert result.code == 0 and len(csm.world.triggers) == 1
+        assert result.code == 0
+        assert len(csm.world.triggers) == 1
 
 
 # --- Old backups that are listed late -----------------------------------------------------------
@@ -63,7 +66,8 @@ def test_old_backup_listed_late_by_a_server_without_date(target: str) -> None:
             else reply
         )
         result = run_inside(*server_options(csm), target, TASK)
-        assert result.code == 7 and csm.world.backups_made == []
+        assert result.code == 7
+        assert csm.world.backups_made == []
 
 
 def test_known_backup_in_a_list_that_cannot_be_read_as_a_whole() -> None:
@@ -75,7 +79,8 @@ def test_known_backup_in_a_list_that_cannot_be_read_as_a_whole() -> None:
             json.dumps(reply).replace('"BackupResults": [', '"BackupResults": [{"valid": true}, ')
         )
         result = run_inside(*server_options(csm), "-t", TASK)
-        assert result.code == 7 and len(csm.world.triggers) == 1
+        assert result.code == 7
+        assert len(csm.world.triggers) == 1
 
 
 @pytest.mark.parametrize("seconds", [120, 3500])
@@ -93,5 +98,7 @@ def test_backup_of_before_that_is_listed_after_the_run(target: List[str], second
 
         csm.mutate = change
         result = run_inside(*server_options(csm), *target)
-        assert result.code == 7 and len(csm.world.triggers) == 1
-        assert csm.world.backups_made == [] and "no new backup" in result.err
+        assert result.code == 7
+        assert len(csm.world.triggers) == 1
+        assert csm.world.backups_made == []
+        assert "no new backup" in result.err

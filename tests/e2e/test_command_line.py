@@ -12,7 +12,7 @@ import pytest
 
 from csm import SimulatedCsm
 from support.checks import check
-from support.program import USER, run_program, run_python, server_options
+from support.program import USER, run_program, run_python, run_shipped, server_options
 from support.scenes import TASK
 
 CANARY = "canary-7f3a"
@@ -88,7 +88,7 @@ CANARY = "canary-7f3a"
 def test_usage(csm: SimulatedCsm, change: str) -> None:
     """Told without its value. -x leaves an option out, -x=value gives it another value,
     +-x=value adds it."""
-    options = server_options(csm) + ["-t", TASK]
+    options = [*server_options(csm), "-t", TASK]
     pairs = dict(zip(options[::2], options[1::2]))
     more: List[str] = []
     for part in change.split(" ", 1) if change.startswith(("--fing", "+--check +")) else [change]:
@@ -100,24 +100,31 @@ def test_usage(csm: SimulatedCsm, change: str) -> None:
             pairs[name] = value
         else:
             del pairs[name]
-    result = run_program(*[each for pair in pairs.items() for each in pair], *more)
+    result = run_shipped(*[each for pair in pairs.items() for each in pair], *more)
     check(result, csm, 2)
     assert csm.tcp_connections == 0
-    assert result.out == "" and len(result.err.splitlines()) == 1
-    assert CANARY not in result.text and USER + " " not in result.text
+    assert result.out == ""
+    assert len(result.err.splitlines()) == 1
+    assert CANARY not in result.text
+    assert USER + " " not in result.text
 
 
 def test_no_argument() -> None:
     result = run_program()
-    assert result.code == 2 and result.out == "" and "csm_server" in result.err
+    assert result.code == 2
+    assert result.out == ""
+    assert "csm_server" in result.err
 
 
 def test_version_and_help() -> None:
     version = run_program("--version")
-    assert version.code == 0 and version.err == "" and version.out.count(".") == 2
+    assert version.code == 0
+    assert version.err == ""
+    assert version.out.count(".") == 2
     for option in ("-h", "--help"):
         shown = run_program(option)
-        assert shown.code == 0 and shown.err == ""
+        assert shown.code == 0
+        assert shown.err == ""
         text = " ".join(shown.out.split())
         text = text.partition("exit codes")[2].partition("options:")[0]
         assert {"0", "1", "2", "3", "4", "5", "6", "7", "8", "130", "143"} <= set(
@@ -158,4 +165,5 @@ print(json.dumps([sys.version_info[:2], requests.__version__, urllib3.__version_
 """
     version = json.loads(run_python(code))[0]
     asked = os.environ.get("PROGRAM_PYTHON")
-    assert version >= [3, 6] and (asked or version == list(sys.version_info[:2]))
+    assert version >= [3, 6]
+    assert asked or version == list(sys.version_info[:2])

@@ -33,7 +33,7 @@ ENV = {"CSM_USER": USER, "CSM_USER_PASSWD": PASSWORD}
 
 
 @pytest.mark.parametrize(
-    "args, env, stdin",
+    ("args", "env", "stdin"),
     [
         ([], ENV, ""),
         (["-u", USER], {"CSM_USER_PASSWD": PASSWORD}, ""),
@@ -54,7 +54,7 @@ def test_credentials(csm: SimulatedCsm, args: List[str], env: Dict[str, str], st
 
 
 @pytest.mark.parametrize(
-    "content, mode, code",
+    ("content", "mode", "code"),
     [
         (PASSWORD, 0o600, 0),
         (PASSWORD + "\n", 0o600, 0),
@@ -94,7 +94,8 @@ def test_file_that_never_comes(csm: SimulatedCsm, tmp_path: pathlib.Path, option
     options[at : at + 2] = [option, str(tmp_path / "file")]
     result = run_program(*options, "-t", TASK, "--timeout", "0.3")
     check(result, csm, 2, triggers=0)
-    assert "--password-file: " in result.last_line and csm.tcp_connections == 0
+    assert "--password-file: " in result.last_line
+    assert csm.tcp_connections == 0
 
 
 @pytest.mark.parametrize("option", ["--password-file", "--ca-file"])
@@ -146,11 +147,12 @@ def test_password_that_is_no_utf_8() -> None:
         options = server_options(csm)
         options[options.index("-p") + 1] = "p\udce9ss"
         result = run_inside(*options, "-t", TASK)
-        assert result.code == 2 and csm.requests == []
+        assert result.code == 2
+        assert csm.requests == []
 
 
 @pytest.mark.parametrize(
-    "user, password",
+    ("user", "password"),
     [
         (base64_of(USER), "no base64!"),
         (base64_of(USER), "YWJj" + "x"),
@@ -163,4 +165,5 @@ def test_bad_base64(csm: SimulatedCsm, user: str, password: str) -> None:
         *without_trust(csm)[:2], "-u", user, "-p", password, "--base64", "-t", TASK, "--insecure"
     )
     check(result, csm, 2)
-    assert csm.tcp_connections == 0 and password not in result.text
+    assert csm.tcp_connections == 0
+    assert password not in result.text

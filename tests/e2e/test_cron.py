@@ -17,7 +17,7 @@ from support.program import (
 )
 from support.scenes import OUTCOMES, PAYROLL, PAYROLL_TASK, a_bug, run_outcome, run_signalled
 
-# --- Outcomes that are no run against a server --------------------------------------------------------
+# --- Outcomes that are no run against a server --------------------------------------------------
 
 
 def run_unreachable(*more: str) -> Result:
@@ -49,16 +49,19 @@ def test_quiet(name: str) -> None:
     result = run_outcome(case, "-q")
     assert result.out == ""
     lines = result.err.splitlines()
-    assert len(lines) == (case.code != 0) and result.err.isprintable() == (case.code == 0)
+    assert len(lines) == (case.code != 0)
+    assert result.err.isprintable() == (case.code == 0)
     if lines:
-        assert lines[0].startswith("run-cr-wflow-ds8k") and case.word in lines[0]
+        assert lines[0].startswith("run-cr-wflow-ds8k")
+        assert case.word in lines[0]
 
 
 @pytest.mark.parametrize("code", OTHERS)
 def test_quiet_others(code: int) -> None:
     run, outcome = OTHERS[code]
     result = run("-q")
-    assert result.code == code and result.out == ""
+    assert result.code == code
+    assert result.out == ""
     (line,) = result.err.splitlines()
     assert outcome in line
 
@@ -73,8 +76,10 @@ def test_quiet_with_warnings() -> None:
         csm.inject(len(csm.requests) + 2, "503")
         quiet = run_inside(*arguments, "-q")
         assert len(csm.world.triggers) == 2
-    assert loud.code == 0 and loud.err.count("WARNING") == 3
-    assert quiet.code == 0 and quiet.text == ""
+    assert loud.code == 0
+    assert loud.err.count("WARNING") == 3
+    assert quiet.code == 0
+    assert quiet.text == ""
 
 
 def test_quiet_process(tmp_path: Any) -> None:
@@ -86,7 +91,8 @@ def test_quiet_process(tmp_path: Any) -> None:
         given = ["-s", address(csm), "-u", USER, "--password-file", str(secret), "--insecure"]
         env = {"PATH": "/usr/bin:/bin", "HOME": "/", "SHELL": "/bin/sh"}
         result = run_program(*given, "-t", PAYROLL_TASK, "-q", env=env)
-        assert result.code == 0 and result.text == ""
+        assert result.code == 0
+        assert result.text == ""
         assert len(csm.world.triggers) == 1
 
 
@@ -95,7 +101,8 @@ def test_quiet_json(name: str) -> None:
     """Who asks for the object gets it; -q leaves out the rest."""
     case = OUTCOMES[name]
     result = run_outcome(case, "-q", "--json")
-    assert result.json["outcome"] == case.word and len(result.out.splitlines()) == 1
+    assert result.json["outcome"] == case.word
+    assert len(result.out.splitlines()) == 1
     assert len(result.err.splitlines()) == (case.code != 0)
 
 
@@ -107,8 +114,10 @@ def test_json(name: str) -> None:
     case = OUTCOMES[name]
     result = run_outcome(case, "--json")
     found = result.json
-    assert found["exit_code"] == case.code and found["outcome"] == case.word
-    assert len(result.out.splitlines()) == 1 and isinstance(found["seconds"], (int, float))
+    assert found["exit_code"] == case.code
+    assert found["outcome"] == case.word
+    assert len(result.out.splitlines()) == 1
+    assert isinstance(found["seconds"], (int, float))
     assert found["started"] == case.started
     assert bool(found["tasks"]) == (
         name not in ("session", "login", "login of a list", "not found")
@@ -117,7 +126,8 @@ def test_json(name: str) -> None:
         assert case.word in result.err.splitlines()[-1]
     if case.word == "verified":
         (session,) = found["sessions"]
-        assert session["name"] == PAYROLL and session["backup"]["valid"] is True
+        assert session["name"] == PAYROLL
+        assert session["backup"]["valid"] is True
     elif name == "failed after the backup":
         assert found["sessions"][0]["backup"]["valid"] is True
     elif case.word in ("listed", "checked", "skipped"):  # nothing was started: the newest
@@ -137,7 +147,9 @@ def test_json_others(code: int) -> None:
 def test_json_wrong_command_line() -> None:
     with SimulatedCsm() as csm:
         result = run_inside(*server_options(csm), "--json", "--no-such-option")
-        assert result.code == 2 and result.out == "" and len(result.err.splitlines()) == 1
+        assert result.code == 2
+        assert result.out == ""
+        assert len(result.err.splitlines()) == 1
         assert csm.requests == []
 
 
@@ -161,6 +173,7 @@ def test_json_stays_json(password: str) -> None:
         options[options.index("-p") + 1] = password
         result = run_inside(*options, "-t", PAYROLL_TASK, "--json")
         assert result.code == 0
-        assert result.json["outcome"] == "verified" and result.json["exit_code"] == 0
+        assert result.json["outcome"] == "verified"
+        assert result.json["exit_code"] == 0
         assert result.json["sessions"][0]["backup"]["valid"] is True
         assert f"<{password}>" not in result.json["csm_text"]

@@ -23,7 +23,7 @@ from support.scenes import (
 
 
 @pytest.mark.parametrize(
-    "shown, seconds", [("a step's", 30), ("of the run before", 3), ("that it has started", 30)]
+    ("shown", "seconds"), [("a step's", 30), ("of the run before", 3), ("that it has started", 30)]
 )
 def test_error_message_that_comes_after_the_end(shown: str, seconds: float) -> None:
     """`running` goes false, the backup is there, and only then the error message comes."""
@@ -47,7 +47,8 @@ def test_error_message_that_comes_after_the_end(shown: str, seconds: float) -> N
 
         csm.mutate = late
         result = run_inside(*server_options(csm), "-t", TASK, clock=clock)
-        assert result.code == 7 and "IWNR0001E" in result.err
+        assert result.code == 7
+        assert "IWNR0001E" in result.err
         assert csm.world.backups_made[0][1] in result.err
         assert len(csm.world.triggers) == 1
 
@@ -63,7 +64,8 @@ def test_error_in_mid_run_that_ends_well() -> None:
 
         csm.mutate = change
         result = run_inside(*server_options(csm), "-t", TASK)
-        assert result.code == 7 and "IWNR0003E a step failed" in result.err
+        assert result.code == 7
+        assert "IWNR0003E a step failed" in result.err
         assert csm.world.backups_made[0][1] in result.err  # and that the backup is there
 
 
@@ -81,7 +83,9 @@ def test_error_that_is_shown_only_while_it_runs() -> None:
 
         csm.mutate = change
         result = run_inside(*server_options(csm), "-t", TASK)
-        assert seen and result.code == 7 and seen[0] in result.err
+        assert seen
+        assert result.code == 7
+        assert seen[0] in result.err
         assert csm.world.backups_made[0][1] in result.err
 
 
@@ -97,7 +101,8 @@ def test_error_of_an_earlier_run_is_not_of_this_one(last_ran: str) -> None:
 
         csm.mutate = change
         result = run_inside(*server_options(csm), "-t", TASK)
-        assert result.code == 0 and "IWNR0002E" not in result.out
+        assert result.code == 0
+        assert "IWNR0002E" not in result.out
         assert len(csm.world.triggers) == 1
 
 
@@ -110,7 +115,8 @@ def test_single_task_that_is_shown_without_its_message() -> None:
             else reply
         )
         result = run_inside(*server_options(csm), "-t", TASK)
-        assert result.code == 0 and len(csm.world.triggers) == 1
+        assert result.code == 0
+        assert len(csm.world.triggers) == 1
         assert csm.world.backups_made[0][1] in result.out
 
 
@@ -128,7 +134,8 @@ def test_single_task_that_is_shown_with_all_its_messages() -> None:
 
         csm.mutate = with_history
         result = run_inside(*server_options(csm), "-t", TASK)
-        assert result.code == 0 and len(csm.world.triggers) == 1
+        assert result.code == 0
+        assert len(csm.world.triggers) == 1
         assert csm.world.backups_made[0][1] in result.out
 
 
@@ -136,7 +143,8 @@ def test_answer_to_a_read_is_not_what_csm_says_of_the_run() -> None:
     with SimulatedCsm(messages="array") as csm:
         csm.inject_when(lambda request: request.n > 4, "html", None)
         result = run_inside(*server_options(csm), "-t", TASK, "--json", "--timeout", "60")
-        assert result.code == 8 and result.json["csm_id"] == "IWNR2211I"
+        assert result.code == 8
+        assert result.json["csm_id"] == "IWNR2211I"
 
 
 # --- States -------------------------------------------------------------------------------------
@@ -146,7 +154,8 @@ def test_session_with_an_error_that_it_had_before() -> None:
     with SimulatedCsm(backup_seconds=0.01) as csm:
         session_shows(csm, haserror=True)
         result = run_inside(*server_options(csm), "-t", TASK)
-        assert result.code == 0 and csm.world.backups_made[0][1] in result.out
+        assert result.code == 0
+        assert csm.world.backups_made[0][1] in result.out
 
 
 def test_task_that_is_not_listed_any_more() -> None:
@@ -156,7 +165,8 @@ def test_task_that_is_not_listed_any_more() -> None:
             [] if (csm.world.triggers and request.path.endswith("/scheduledtasks")) else reply
         )
         result = run_inside(*server_options(csm), "-t", TASK, "--timeout", "60")
-        assert result.code == 8 and len(csm.world.triggers) == 1
+        assert result.code == 8
+        assert len(csm.world.triggers) == 1
 
 
 def test_approval_that_does_not_come_is_told() -> None:
@@ -166,7 +176,8 @@ def test_approval_that_does_not_come_is_told() -> None:
             reply, {"pendingApproval": True} if csm.world.triggers else {}
         )
         result = run_inside(*server_options(csm), "-t", TASK, "--timeout", "60")
-        assert result.code == 8 and "task approval" in result.err.splitlines()[-1]
+        assert result.code == 8
+        assert "task approval" in result.err.splitlines()[-1]
 
 
 def test_approval_that_is_asked_for_after_the_trigger() -> None:
@@ -176,7 +187,8 @@ def test_approval_that_is_asked_for_after_the_trigger() -> None:
         waits = {"pendingApproval": True, "lastmessage": "IWNR9999I waits"}
         csm.mutate = lambda request, reply: each_task(reply, waits if csm.world.triggers else {})
         result = run_inside(*server_options(csm), "-t", TASK, "--timeout", "60")
-        assert result.code == 8 and "task approval" in result.err.splitlines()[-1]
+        assert result.code == 8
+        assert "task approval" in result.err.splitlines()[-1]
 
 
 # --- Backups ------------------------------------------------------------------------------------
@@ -194,5 +206,6 @@ def test_odd_entries_among_the_backups(odd: Any) -> None:
             else reply
         )
         result = run_inside(*server_options(csm), "-t", TASK)
-        assert result.code == 0 and len(csm.world.triggers) == 1
+        assert result.code == 0
+        assert len(csm.world.triggers) == 1
         assert csm.world.backups_made[0][1] in result.out

@@ -8,7 +8,6 @@ import pathlib
 import re
 import shutil
 import subprocess
-import time
 from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Union
 
 import pytest
@@ -20,8 +19,12 @@ from support.program import (
     PROGRAM_PYTHON,
     USER,
     Result,
+    finish,
     run_inside,
+    run_program,
+    run_python,
     server_options,
+    start_program,
 )
 from support.scenes import PAYROLL, PAYROLL_TASK, TASK
 from support.syslog import Udp, parse_leef
@@ -75,7 +78,7 @@ print(json.dumps({"executable": base, "site": site.decode().strip(), "packages":
 ARGUMENT = Union[str, bytes]
 
 
-EVENTS = {
+EVENTS: Dict[str, Any] = {
     "help": (["-h"], ["-h"]),
     "check": (["--check"], ["--check"]),
     "insecure": (["--insecure"], ["--insecure"]),
@@ -96,7 +99,7 @@ EVENTS = {
     "quotes": (["\"'`$(id)\\ {}%s%n"], ["\"'`$(id)\\ {}%s%n"]),
     "unicode": (["Z\u00fcrich \u2603"], ["Z\u00fcrich \u2603"]),
     "invalid UTF-8": ([b"a\xff\xfe\x80b"], ["a\ufffd\ufffd\ufffdb"]),
-}  # type: Dict[str, Any]
+}
 
 
 # --- The jail -----------------------------------------------------------------------------------
@@ -107,11 +110,10 @@ class Jail(NamedTuple):
     prefix: List[str]  # of the command: what goes into the jail
     python: str  # seen from within
 
-    def run(self, *arguments: ARGUMENT, isolated: Sequence[str] = ()) -> Result:
+    def run(self, *arguments: ARGUMENT) -> Result:
         script = SCRIPT if self.prefix else str(self.root / SCRIPT)
-        began = time.monotonic()
         process = subprocess.Popen(
-            [*self.prefix, self.python, *isolated, script, *arguments],
+            [*self.prefix, self.python, script, *arguments],
             env=RULE,
             cwd=self.root,
             stdin=subprocess.DEVNULL,
@@ -119,13 +121,7 @@ class Jail(NamedTuple):
             stderr=subprocess.PIPE,
             preexec_fn=lambda: os.close(0),
         )
-        try:
-            out, err = process.communicate(timeout=60)
-        finally:
-            process.kill()
-        return Result(
-            process.returncode, out.decode("utf-8"), err.decode("utf-8"), time.monotonic() - began
-        )
+        return finish(process)
 
 
 def link(source: str, target: str) -> None:
@@ -150,7 +146,9 @@ def put(root: pathlib.Path, source: str, destination: str = "") -> None:
 
 def libraries(files: Sequence[str]) -> List[str]:
     """The shared libraries that these need, and the loader."""
-    told = subprocess.run(["ldd", *files], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    told = subprocess.run(
+        ["ldd", *files], check=False, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
     found = set(re.findall(r"(?:=>|^)\s*(/\S+) \(0x", told.stdout.decode(), re.M))
     # A thread that ends needs this one; the C library loads it only then, so ldd does not tell.
     gcc = {os.path.join(os.path.dirname(path), "libgcc_s.so.1") for path in found}
@@ -159,8 +157,7 @@ def libraries(files: Sequence[str]) -> List[str]:
 
 def build_jail(root: pathlib.Path) -> str:
     """Nothing but a Python, the two packages with what they need, and the program."""
-    told = subprocess.run([PROGRAM_PYTHON, "-c", INVENTORY], stdout=subprocess.PIPE, check=True)
-    found = json.loads(told.stdout.decode())
+    found = json.loads(run_python(INVENTORY))
     put(root, found["executable"])
     put(root, found["stdlib"])
     for path in found["packages"]:
@@ -201,12 +198,8 @@ def jail(tmp_path_factory: Any) -> Jail:
     python = ready.read_text()
     for prefix in ways_in(root):
         with contextlib.suppress(OSError):
-            if (
-                subprocess.run(
-                    [*prefix, python, "-c", ""], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-                ).returncode
-                == 0
-            ):
+            streams: Dict[str, Any] = {"stdin": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            if subprocess.call([*prefix, python, "-c", ""], **streams) == 0:
                 return Jail(root, prefix, python)
     # Where nobody may chroot: the same files, still no environment, no stdin, no writable folder.
     return Jail(root, [], str(root) + python)
@@ -228,7 +221,7 @@ def rows(csm: SimulatedCsm, *more: str) -> List[str]:
 
 def one_backup(csm: SimulatedCsm) -> str:
     """-> the id of the one backup that the server made."""
-    assert csm.errors == [] and len(csm.world.attempts) == 1
+    assert len(csm.world.attempts) == 1
     assert [(kind, name) for kind, name, _ in csm.world.triggers] == [("task", PAYROLL_TASK)]
     ((session, backup_id),) = csm.world.backups_made
     assert session == PAYROLL
@@ -238,7 +231,8 @@ def one_backup(csm: SimulatedCsm) -> str:
 def assert_lines(text: str) -> None:
     """Each line is a log line of its own, and none holds a control character."""
     for line in text.splitlines():
-        assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ [A-Z]+ \S", line) and line.isprintable()
+        assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ [A-Z]+ \S", line)
+        assert line.isprintable()
 
 
 def test_custom_action(jail: Jail) -> None:
@@ -250,17 +244,22 @@ def test_custom_action(jail: Jail) -> None:
         assert result.code == 0, result.text
         backup_id = one_backup(csm)
         found = result.json
-        assert found["outcome"] == "verified" and found["started"] == "yes"
+        assert found["outcome"] == "verified"
+        assert found["started"] == "yes"
         assert [each["backup"]["id"] for each in found["sessions"]] == [backup_id]
         assert found["event"] == recorded
-        assert found["rule_id"] == RULE["RULE_ID"] and found["rule_name"] == RULE["RULE_NAME"]
+        assert found["rule_id"] == RULE["RULE_ID"]
+        assert found["rule_name"] == RULE["RULE_NAME"]
         assert_lines(result.err)
         event = parse_leef(receiver.receive())
-        assert event.id == "verified" and event["backups"] == backup_id
-        assert event["rule_id"] == RULE["RULE_ID"] and event["rule_name"] == RULE["RULE_NAME"]
+        assert event.id == "verified"
+        assert event["backups"] == backup_id
+        assert event["rule_id"] == RULE["RULE_ID"]
+        assert event["rule_name"] == RULE["RULE_NAME"]
         assert receiver.receive(0.05) == b""
     # The jail is what it claims to be, and nothing was written there.
-    assert not (jail.root / "dev").exists() and not (jail.root / "etc").exists()
+    assert not (jail.root / "dev").exists()
+    assert not (jail.root / "etc").exists()
     assert sorted(each.name for each in jail.root.iterdir() if each.is_file()) == [SCRIPT]
 
 
@@ -271,7 +270,8 @@ def test_custom_action_text(jail: Jail) -> None:
         result = jail.run(*rows(csm), *values)
         assert result.code == 0, result.text
         (line,) = result.out.splitlines()
-        assert line.isprintable() and one_backup(csm) in line
+        assert line.isprintable()
+        assert one_backup(csm) in line
         assert_lines(result.err)
         assert PASSWORD not in result.text
 
@@ -282,6 +282,7 @@ def test_jail_is_unprivileged(jail: Jail) -> None:
         return  # not run as root: an unprivileged user anyway
     told = subprocess.run(
         [*jail.prefix, jail.python, "-c", code],
+        check=True,
         stdout=subprocess.PIPE,
         env=RULE,
         preexec_fn=lambda: os.close(0),
@@ -295,19 +296,12 @@ def test_module_missing(module: str, tmp_path: pathlib.Path) -> None:
     (tmp_path / SCRIPT).write_bytes(PROGRAM.read_bytes())
     if module == "urllib3":  # a requests that is there, and needs what is not
         (tmp_path / "requests.py").write_text("import urllib3\n")
-    told = subprocess.run(
-        [PROGRAM_PYTHON, "-S", str(tmp_path / SCRIPT), "--csm_server=127.0.0.1"],
-        env={},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert told.returncode == 2 and told.stdout == b""
-    (line,) = told.stderr.decode().splitlines()
-    version = subprocess.check_output(
-        [PROGRAM_PYTHON, "-c", "import platform; print(platform.python_version())"]
-    )
-    for fact in (module, PROGRAM_PYTHON, version.decode().strip()):
+    result = finish(start_program(str(tmp_path / SCRIPT), "--csm_server=127.0.0.1", path="-S"))
+    assert result.code == 2
+    assert result.out == ""
+    (line,) = result.err.splitlines()
+    version = run_python("import platform; print(platform.python_version())")
+    for fact in (module, PROGRAM_PYTHON, version.strip()):
         assert fact in line
 
 
@@ -324,7 +318,8 @@ def test_event_value(name: str) -> None:
         assert result.code == 0, result.text
         backup_id = one_backup(csm)
         assert result.json["event"] == recorded
-        assert len(result.out.splitlines()) == 1 and result.out.rstrip("\n").isprintable()
+        assert len(result.out.splitlines()) == 1
+        assert result.out.rstrip("\n").isprintable()
         assert_lines(result.err)
         event = parse_leef(receiver.receive())
         assert (event.id, event["backups"], event["exit_code"]) == ("verified", backup_id, "0")
@@ -338,7 +333,8 @@ def test_event_value_needs_the_separator(value: str) -> None:
     """Without "--" such a value is an argument; this shows that the tests above show something."""
     with SimulatedCsm() as csm:
         result = run_inside(*rows(csm)[:-1], value)
-        assert csm.world.attempts == [] and result.code in (0, 2)
+        assert csm.world.attempts == []
+        assert result.code in (0, 2)
 
 
 @pytest.mark.parametrize(
@@ -354,21 +350,12 @@ def test_event_that_is_not_ascii(csm: SimulatedCsm, env: Dict[str, str]) -> None
         b"\xed\xa0\x80",
         "\U0001f525".encode(),
     ]
-    done = subprocess.run(
-        [PROGRAM_PYTHON, str(PROGRAM)]
-        + server_options(csm)
-        + ["-t", TASK, "--json", "--"]
-        + values,
-        env=dict(  # type: ignore[arg-type]
-            env, RULE_NAME=b"r\xc3\xa8gle \xff"
-        ),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert done.returncode == 0, done.stderr
+    arguments = [*server_options(csm), "-t", TASK, "--json", "--"]
+    result = run_program(*arguments, *values, env={**env, "RULE_NAME": b"r\xc3\xa8gle \xff"})
+    assert result.code == 0, result.err
     assert len(csm.world.triggers) == len(csm.world.backups_made) == 1
-    told = json.loads(done.stdout.decode("ascii"))
+    told = result.json
     assert told["event"][0] == "jos\u00e9 \u5c71\u3000\u7530\u00a0"  # its blanks, too
     assert told["event"][3] == "\U0001f525"
-    assert told["rule_name"] == "r\u00e8gle \ufffd" and len(told["event"]) == 4
+    assert told["rule_name"] == "r\u00e8gle \ufffd"
+    assert len(told["event"]) == 4

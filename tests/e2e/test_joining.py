@@ -40,7 +40,8 @@ def test_joined_run_is_told(waits: List[str]) -> None:
         if waits:
             csm.world.session(TASK).lock.release()
         result = run_inside(*server_options(csm), "-t", TASK, *waits)
-        assert result.code == 0 and csm.world.triggers == csm.world.attempts[1:] == []
+        assert result.code == 0
+        assert csm.world.triggers == csm.world.attempts[1:] == []
         assert "; a run that was joined, after " in result.out
 
 
@@ -50,7 +51,8 @@ def test_running_task_that_does_not_tell_its_start_is_joined() -> None:
         csm.mutate = lambda request, reply: each_task(reply, {"lastRan": None})
         csm.world.start_run(TASK_ID)
         result = run_inside(*server_options(csm), "-t", TASK)
-        assert result.code == 0 and csm.world.attempts == []
+        assert result.code == 0
+        assert csm.world.attempts == []
         assert csm.world.backups_made[0][1] in result.out
 
 
@@ -60,20 +62,21 @@ def test_joined_run_whose_start_is_told_at_its_end(late: int) -> None:
     backup of that one would count."""
     left = list(range(late))
     with SimulatedCsm(backup_seconds=0.01) as csm:
-        task, before = csm.world.task(TASK_ID), csm.world.task(TASK_ID).lastRan
+        task, before = csm.world.task(TASK_ID), csm.world.task(TASK_ID).lastRan or 0
         task.outcome = "no-backup"
         hold_backup(csm, 2)
 
         def stale(request: Request, reply: Any) -> Any:
-            if task.running or is_task_look(request) and left and left.pop() >= 0:
+            if task.running or (is_task_look(request) and left and left.pop() >= 0):
                 return each_task(reply, {"lastRan": before * 1000})
             return reply
 
         csm.mutate = stale
         csm.world.start_run(TASK_ID)
         result = run_inside(*server_options(csm), "-t", TASK)
-        assert result.code == 7 and result.out == ""
-        assert csm.world.attempts == csm.world.backups_made == []
+        assert result.code == 7
+        assert result.out == ""
+        assert (csm.world.attempts, csm.world.backups_made) == ([], [])
 
 
 def test_joined_run_whose_backup_was_there_before() -> None:
@@ -84,7 +87,8 @@ def test_joined_run_whose_backup_was_there_before() -> None:
         csm.world.start_run(TASK_ID)
         backup_is_made(csm)
         result = run_inside(*server_options(csm), "-t", TASK, "--json")
-        assert result.code == 0 and csm.world.attempts == []
+        assert result.code == 0
+        assert csm.world.attempts == []
         assert csm.world.backups_made == [
             (each["name"], each["backup"]["id"]) for each in result.json["sessions"]
         ]
@@ -94,10 +98,11 @@ def test_joined_run_whose_start_is_by_a_faster_clock() -> None:
     with SimulatedCsm(backup_seconds=0.01) as csm:
         hold_backup(csm, 2)
         csm.world.start_run(TASK_ID)
-        start = csm.world.task(TASK_ID).lastRan
+        start = csm.world.task(TASK_ID).lastRan or 0
         csm.mutate = lambda request, reply: each_task(reply, {"lastRan": (start + 5) * 1000})
         result = run_inside(*server_options(csm), "-t", TASK)
-        assert result.code == 0 and csm.world.attempts == []
+        assert result.code == 0
+        assert csm.world.attempts == []
         assert csm.world.backups_made[0][1] in result.out
 
 
@@ -114,8 +119,10 @@ def test_error_of_a_run_before_the_one_that_is_joined() -> None:
 
         csm.mutate = change
         result = run_inside(*server_options(csm), "-t", TASK)
-        assert result.code == 0 and "IWNR0003E" not in result.out
-        assert csm.world.attempts == [] and len(csm.world.backups_made) == 1
+        assert result.code == 0
+        assert "IWNR0003E" not in result.out
+        assert csm.world.attempts == []
+        assert len(csm.world.backups_made) == 1
 
 
 # --- It starts before our trigger ---------------------------------------------------------------
@@ -152,8 +159,11 @@ def test_refused_since_somebody_else_was_faster() -> None:
 
         csm.mutate = hide
         result = run_inside(*server_options(csm), "-t", TASK)
-        assert result.code == 0 and world.triggers == [] and len(world.attempts) == 1
-        assert len(world.backups_made) == 1 and world.backups_made[0][1] in result.out
+        assert result.code == 0
+        assert world.triggers == []
+        assert len(world.attempts) == 1
+        assert len(world.backups_made) == 1
+        assert world.backups_made[0][1] in result.out
 
 
 def test_denied_since_somebody_else_was_faster() -> None:
@@ -163,8 +173,10 @@ def test_denied_since_somebody_else_was_faster() -> None:
         once(csm, is_view_of(TASK), lambda: csm.world.start_run(TASK_ID))
         csm.inject_when(is_trigger, "403", None)
         result = run_inside(*server_options(csm), "-t", TASK)
-        assert result.code == 0 and csm.world.triggers == []
-        assert len(csm.world.backups_made) == 1 and csm.world.backups_made[0][1] in result.out
+        assert result.code == 0
+        assert csm.world.triggers == []
+        assert len(csm.world.backups_made) == 1
+        assert csm.world.backups_made[0][1] in result.out
 
 
 def test_run_joined_after_a_refusal_that_makes_no_backup() -> None:
@@ -178,6 +190,7 @@ def test_run_joined_after_a_refusal_that_makes_no_backup() -> None:
         csm.mutate = lambda request, reply: each_task(reply, {"lastRan": before * 1000})
         once(csm, is_view_of(TASK), lambda: csm.world.start_run(TASK_ID))
         result = run_inside(*server_options(csm), "-t", TASK)
-        assert result.code == 7 and result.out == ""
+        assert result.code == 7
+        assert result.out == ""
         assert "looking whether there is a run all the same" in result.err
-        assert csm.world.triggers == csm.world.backups_made == []
+        assert (csm.world.triggers, csm.world.backups_made) == ([], [])

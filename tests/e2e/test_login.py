@@ -36,7 +36,9 @@ def test_token_in_a_log_in_reply_that_is_no_object(change: Callable[[bytes], byt
 
         csm.mutate = broken
         result = run_inside(*server_options(csm), "-t", TASK, "-v")
-        assert result.code == 4 and len(tokens) == 2 and csm.world.attempts == []
+        assert result.code == 4
+        assert len(tokens) == 2
+        assert csm.world.attempts == []
         for token in tokens:
             assert not [at for at in range(len(token) - 5) if token[at : at + 6] in result.text]
 
@@ -47,7 +49,8 @@ def test_interim_answer_to_the_log_in(status: int) -> None:
     with SimulatedCsm() as csm:
         csm.interim = lambda request: status if "tokens" in request.path else 0
         result = run_inside(*server_options(csm), "-t", TASK)
-        assert result.code == 3 and csm.world.attempts == []
+        assert result.code == 3
+        assert csm.world.attempts == []
 
 
 @pytest.mark.parametrize("token", ["", " ", "\u00a0", "\x01"])
@@ -55,7 +58,8 @@ def test_token_of_blanks(csm: SimulatedCsm, token: str) -> None:
     """It is none, and hiding it would spoil all texts."""
     csm.mutate = lambda request, value: {"token": token, "msgTranslated": "IWNR0009E no such user"}
     result = run_inside(*server_options(csm), "-t", TASK)
-    assert result.code == 4 and "IWNR0009E no such user" in result.err
+    assert result.code == 4
+    assert "IWNR0009E no such user" in result.err
 
 
 def test_log_in_refused_at_the_trigger() -> None:
@@ -64,7 +68,8 @@ def test_log_in_refused_at_the_trigger() -> None:
         csm.inject_when(is_trigger, "401")
         csm.inject_when(lambda request: "tokens" in request.path and request.n > 1, "403", None)
         result = run_inside(*server_options(csm), "-t", TASK, "--json")
-        assert result.code == 4 and result.json["started"] == "no"
+        assert result.code == 4
+        assert result.json["started"] == "no"
         assert sum("tokens" in each.path for each in csm.requests) == 2
 
 

@@ -88,7 +88,8 @@ def test_min_interval_needs_every_session() -> None:
         csm.world.session(PAYROLL).backups.insert(0, Backup(int(time.time()) - 600))
         csm.world.add_task(60, "Both", [(PAYROLL, "Backup"), ("ITSO_SGC_LAH81", "Backup")])
         result = run_inside(*server_options(csm), "-t", "Both", "--min-interval", "30")
-        assert result.code == 0 and len(csm.world.triggers) == 1
+        assert result.code == 0
+        assert len(csm.world.triggers) == 1
         assert len(csm.world.backups_made) == 2
 
 
@@ -96,7 +97,7 @@ def test_min_interval_needs_every_session() -> None:
 
 
 @pytest.mark.parametrize(
-    "triggers, more",
+    ("triggers", "more"),
     [(1, ["--timeout", "40", "--request-timeout", "1"]), (0, ["--check"])],
     ids=["run", "check"],
 )
@@ -109,7 +110,8 @@ def test_lock_that_somebody_else_holds(
         fcntl.flock(held, fcntl.LOCK_EX)
         arguments = [*server_options(csm), "-t", TASK, "--min-interval", "60", *more]
         result = run_inside(*arguments, program=load(copy))
-        assert result.code == 0 and len(csm.world.triggers) == triggers
+        assert result.code == 0
+        assert len(csm.world.triggers) == triggers
         assert result.seconds < 30
 
 
@@ -128,11 +130,12 @@ def test_ten_runs_at_once(tmp_path: pathlib.Path) -> None:
         assert len(csm.world.attempts) == 1
         assert [run.code for run in runs] == [0] * 10
         told = [run.out.split(":")[0] for run in runs]
-        assert set(told) <= {"verified", "skipped"} and "verified" in told
+        assert set(told) <= {"verified", "skipped"}
+        assert "verified" in told
 
 
 @pytest.mark.parametrize(
-    "target, hosts",
+    ("target", "hosts"),
     [(["-t", PAYROLL_TASK], 1), (["-S", PAYROLL], 1), (["-t", PAYROLL_TASK], 10)],
     ids=["task", "session", "task, from ten hosts"],
 )
@@ -146,6 +149,8 @@ def test_ten_at_once(target: List[str], hosts: int, tmp_path: pathlib.Path) -> N
         running = [start_program(*arguments, path=scripts[at % hosts]) for at in range(10)]
         results = [finish(process) for process in running]
         assert [result.code for result in results] == [0] * 10, results
-        assert len(csm.world.triggers) == 1 and len(csm.world.backups_made) == 1
+        assert len(csm.world.triggers) == 1
+        assert len(csm.world.backups_made) == 1
         outcomes = [result.json["outcome"] for result in results]
-        assert "verified" in outcomes and set(outcomes) <= {"verified", "skipped"}
+        assert "verified" in outcomes
+        assert set(outcomes) <= {"verified", "skipped"}

@@ -17,7 +17,7 @@ from support.scenes import PAYROLL, PAYROLL_TASK, TASK, each_task
 
 
 @pytest.mark.parametrize("path", ["/scheduledtasks", "/short"])
-@pytest.mark.parametrize("option, name", [("-t", TASK), ("-t", PAYROLL)])
+@pytest.mark.parametrize(("option", "name"), [("-t", TASK), ("-t", PAYROLL)])
 def test_list_that_is_empty_for_once(path: str, option: str, name: str) -> None:
     """As of a server that has just started: no reason to say that a name is not there."""
     left = [path]
@@ -26,7 +26,8 @@ def test_list_that_is_empty_for_once(path: str, option: str, name: str) -> None:
             [] if (request.path.endswith(path) and left and left.pop()) else reply
         )
         result = run_inside(*server_options(csm), option, name)
-        assert result.code == 0 and len(csm.world.triggers) == len(csm.world.backups_made) == 1
+        assert result.code == 0
+        assert len(csm.world.triggers) == len(csm.world.backups_made) == 1
         assert [each.path.rpartition("/")[2] for each in csm.requests if is_trigger(each)] == [
             "27" if name == TASK else "SGC%20Payroll"
         ]  # not the session of the task's name
@@ -37,7 +38,8 @@ def test_task_that_is_listed_twice() -> None:
     with SimulatedCsm(backup_seconds=0.02) as csm:
         csm.mutate = lambda request, reply: 2 * reply if isinstance(reply, list) else reply
         result = run_inside(*server_options(csm), "-t", TASK)
-        assert result.code == 0 and len(csm.world.triggers) == 1
+        assert result.code == 0
+        assert len(csm.world.triggers) == 1
         assert csm.world.backups_made[0][1] in result.out
 
 
@@ -59,8 +61,10 @@ def run_with_odd_entries(path: str, odd: List[Any], *named: str) -> None:
             odd + reply + odd if request.path.endswith(path) else reply
         )
         result = run_inside(*server_options(csm), *named, "--timeout", "60")
-        assert result.code == 0 and len(csm.world.triggers) == 1
-        assert len(csm.world.backups_made) == 1 and csm.world.backups_made[0][1] in result.out
+        assert result.code == 0
+        assert len(csm.world.triggers) == 1
+        assert len(csm.world.backups_made) == 1
+        assert csm.world.backups_made[0][1] in result.out
 
 
 @pytest.mark.parametrize("odd", ODD_TASKS, ids=str)
@@ -80,7 +84,8 @@ def test_session_name_that_is_no_unicode() -> None:
         steps = {"actions": [{"step": 1, "sessionName": "A\ud800", "command": "Backup"}]}
         csm.mutate = lambda request, reply: json.dumps(each_task(reply, steps)).encode()
         result = run_inside(*server_options(csm), "-t", TASK, "--timeout", "60")
-        assert result.code == 5 and csm.world.attempts == []
+        assert result.code == 5
+        assert csm.world.attempts == []
         assert 'shows no session "A' in result.err
 
 
@@ -89,7 +94,8 @@ def test_session_whose_name_is_that_of_the_list() -> None:
     with SimulatedCsm() as csm:
         csm.world.session(TASK).name = "short"
         result = run_inside(*server_options(csm), "-S", "short", "--json", "--timeout", "60")
-        assert result.code == 3 and result.json["started"] == "no"
+        assert result.code == 3
+        assert result.json["started"] == "no"
         assert csm.world.attempts == []
 
 
@@ -101,7 +107,8 @@ def test_task_id_that_is_no_number() -> None:
     with SimulatedCsm() as csm:
         csm.mutate = lambda request, reply: each_task(reply, {"id": True})
         result = run_inside(*server_options(csm), "-t", TASK, "--timeout", "60")
-        assert result.code == 3 and csm.world.attempts == []
+        assert result.code == 3
+        assert csm.world.attempts == []
         assert "a task without an id" in result.err
 
 
@@ -110,14 +117,15 @@ def test_task_id_that_looks_like_a_time() -> None:
     with SimulatedCsm() as csm:
         csm.mutate = lambda request, reply: each_task(reply, {"id": 123456789012})
         result = run_inside(*server_options(csm), "-t", TASK, "--timeout", "60")
-        assert result.code == 3 and not any(map(is_trigger, csm.requests))
+        assert result.code == 3
+        assert not any(map(is_trigger, csm.requests))
 
 
 # --- The closest names --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "options, near",
+    ("options", "near"),
     [
         (["-t", "Backup Payrol"], [PAYROLL_TASK]),
         (["-t", "itso_sgc_h3_lah81"], ["ITSO_SGC_H3_LAH81"]),
@@ -131,8 +139,10 @@ def test_task_id_that_looks_like_a_time() -> None:
 def test_closest_names(options: List[str], near: List[str]) -> None:
     with SimulatedCsm() as csm:
         result = run_inside(*server_options(csm), *options)
-        assert result.code == 5 and result.out == ""
-        assert csm.world.attempts == [] and csm.errors == []
+        assert result.code == 5
+        assert result.out == ""
+        assert csm.world.attempts == []
+        assert csm.errors == []
     last = result.err.splitlines()[-1]
     for name in near:
         assert f'"{name}"' in last
@@ -144,4 +154,5 @@ def test_close_names_are_looked_for_only_then(monkeypatch: pytest.MonkeyPatch) -
     with SimulatedCsm(backup_seconds=0.01) as csm:
         for target in (["-t", TASK], ["-t", PAYROLL], ["-t", TASK, "-S", TASK]):
             result = run_inside(*server_options(csm), *target, "--check")
-            assert result.code == 0 and csm.world.attempts == []
+            assert result.code == 0
+            assert csm.world.attempts == []

@@ -13,7 +13,7 @@ from csm import Request, SimulatedCsm
 from support.checks import SLACK, check, check_one_backup
 from support.clock import JumpingClock
 from support.program import PASSWORD, USER, Result, address, run_inside, run_program, server_options
-from support.scenes import TASK, TASK_ID, connections_noted
+from support.scenes import TASK, TASK_ID, connections_noted, once
 
 # --- Nobody there -------------------------------------------------------------------------------
 
@@ -29,7 +29,8 @@ def test_nothing_listens() -> None:
     result = run_program(*server, "-t", TASK, "--timeout", "2", "--json")
     assert result.code == result.json["exit_code"] == 3
     assert result.seconds < SLACK
-    assert result.json["started"] == "no" and "Traceback" not in result.err
+    assert result.json["started"] == "no"
+    assert "Traceback" not in result.err
 
 
 def test_port_option(csm: SimulatedCsm) -> None:
@@ -44,11 +45,11 @@ def test_why_a_server_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
     with SimulatedCsm() as csm:
         server = ["-s", address(csm)]
         result = run_inside(*server, *options, "--fingerprint", "0" * 64)
-        assert result.code == 3 and re.search(
-            r"\(Fingerprints did not match\); SHA-256 ", result.err
-        )
+        assert result.code == 3
+        assert re.search(r"\(Fingerprints did not match\); SHA-256 ", result.err)
         result = run_inside(*server, *options)
-        assert result.code == 3 and re.search(
+        assert result.code == 3
+        assert re.search(
             r"\(certificate verify failed[^()]*\); SHA-256 .*: [0-9A-F:]{95};", result.err
         )
         assert csm.requests == []
@@ -64,7 +65,8 @@ def test_why_a_server_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
 
         threading.Thread(target=answer, daemon=True).start()
         result = run_inside("-s", f"127.0.0.1:{plain.getsockname()[1]}", *options, "--insecure")
-        assert result.code == 3 and re.search(r"got no answer: \[SSL: [A-Z_]{8,}\]", result.err)
+        assert result.code == 3
+        assert re.search(r"got no answer: \[SSL: [A-Z_]{8,}\]", result.err)
 
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full, contextlib.ExitStack() as open_:
         for _ in range(4):  # its queue is full: nobody is let in, and nobody told
@@ -73,14 +75,16 @@ def test_why_a_server_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
             waiting.connect_ex(full.getsockname())
         short = ["--request-timeout", "0.3", "--timeout", "5"]
         result = run_inside("-s", f"127.0.0.1:{full.getsockname()[1]}", *options, *short)
-        assert result.code == 3 and re.search(r"no answer: (TimeoutError|timeout);", result.err)
+        assert result.code == 3
+        assert re.search(r"no answer: (TimeoutError|timeout);", result.err)
 
     def unknown(*_: Any, **__: Any) -> Any:
         raise socket.gaierror(-2, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     result = run_inside("-s", "csm.example.com", *options)
-    assert result.code == 3 and "tokens got no answer: " in result.err
+    assert result.code == 3
+    assert "tokens got no answer: " in result.err
     assert "Name or service not known" in result.err
 
 
@@ -122,7 +126,8 @@ def test_name_with_a_dead_address(
         options = ["-s", "csm.example.com", *server_options(csm)[2:], "--request-timeout", "6"]
         result = run_inside(*options, "-t", TASK, "--json")
     check_one_backup(result, csm.world)
-    assert set(asked) == {"csm.example.com"} and csm.connections == 1
+    assert set(asked) == {"csm.example.com"}
+    assert csm.connections == 1
 
 
 # --- Pauses and polls ---------------------------------------------------------------------------
@@ -152,30 +157,35 @@ def run_with_pauses(csm: SimulatedCsm, *argv: str) -> Tuple[Result, List[float]]
 def test_pauses_grow_in_an_outage(csm: SimulatedCsm, how: str, n: int) -> None:
     """Ten minutes of it, right after log-in and right after the first look."""
     if how == "refused":
-        csm.on_request = lambda request: request.n == n and csm.die()
+        once(csm, lambda request: request.n == n, csm.die)
     else:  # where HTML comes in place of a list, a log-in works still
         csm.inject_when(lambda request: request.n > n and request.method == "GET", how, None)
     result, slept = run_with_pauses(csm, "--timeout", "600")
     assert result.code == (3 if n == 1 else 8)
     pauses = slept[n > 1 :]  # the first one after a trigger is the poll's
     growing = pauses[:6]
-    assert growing == sorted(growing) and growing[-1] > 8 * growing[0] > 0
-    assert min(pauses) > 0.2 and max(pauses) <= 15
-    assert len(pauses) < 80 and len(csm.requests) < 4 * 80
+    assert growing == sorted(growing)
+    assert growing[-1] > 8 * growing[0] > 0
+    assert min(pauses) > 0.2
+    assert max(pauses) <= 15
+    assert len(pauses) < 80
+    assert len(csm.requests) < 4 * 80
 
 
 def test_silent_server_at_the_start_is_given_up(csm: SimulatedCsm) -> None:
     csm.die()
     result, slept = run_with_pauses(csm)
     assert result.code == 3
-    assert len(slept) >= 2 and 15 <= sum(slept) <= 60
+    assert len(slept) >= 2
+    assert 15 <= sum(slept) <= 60
 
 
 def test_polls_of_a_long_wait(csm: SimulatedCsm) -> None:
     """Half an hour: the first look after 1 s, then at 5 % of the time waited, up to 15 s."""
     csm.world.task(TASK_ID).outcome = "hang"
     result, slept = run_with_pauses(csm, "--timeout", "1800")
-    assert result.code == 8 and result.json["started"] == "yes"
+    assert result.code == 8
+    assert result.json["started"] == "yes"
     looks = [each for each in csm.requests[4:] if each.path.endswith("/scheduledtasks")]
     assert 100 < len(looks) < 200
     assert 28 <= result.err.count("INFO task running") <= 32  # a sign of life each minute

@@ -63,7 +63,7 @@ def test_pair(what: str, args: Tuple[str, ...]) -> None:
         assert world.backups_made == [(name, shown[0])]
 
 
-@pytest.mark.parametrize("how, code", [("error", 6), ("http", 6), ("503", 8)])
+@pytest.mark.parametrize(("how", "code"), [("error", 6), ("http", 6), ("503", 8)])
 def test_single_standby(how: str, code: int) -> None:
     with SimulatedCsm(World(standby=how), active=False) as csm:
         result = run_inside(*server_options(csm), "-t", TASK, "--timeout", "100")
@@ -76,8 +76,11 @@ def test_both_standby(pair: Pair, target: str) -> None:
     first, second = pair
     first.active = False
     result = run_inside(*server_options(first, second), *TARGETS[target], "--json")
-    assert result.code == 6 and result.json["started"] == "no"
-    assert first.world.attempts == [] and first.requests and second.requests
+    assert result.code == 6
+    assert result.json["started"] == "no"
+    assert first.world.attempts == []
+    assert first.requests
+    assert second.requests
 
 
 def test_both_dead(pair: Pair) -> None:
@@ -85,7 +88,8 @@ def test_both_dead(pair: Pair) -> None:
     first.die()
     second.die()
     result = run_inside(*server_options(first, second), *TARGETS["task"], "--json")
-    assert result.code == 3 and result.json["started"] == "no"
+    assert result.code == 3
+    assert result.json["started"] == "no"
     for server in pair:
         assert str(server.port) in result.json["message"]
 
@@ -110,7 +114,7 @@ def test_first_of_the_pair_is_no_use(pair: Pair, trouble: str, target: str) -> N
 
 
 @pytest.mark.parametrize("kind", ["500", "html", "empty", "silent-before", "reset-before"])
-@pytest.mark.parametrize("servers, option", [(2, "--json"), (1, "--check")])
+@pytest.mark.parametrize(("servers", "option"), [(2, "--json"), (1, "--check")])
 def test_role_that_cannot_be_read(servers: int, option: str, kind: str) -> None:
     """That is no reason to take no backup, nor to say that none could be taken: only a server that
     says that it is the standby is one."""
@@ -136,7 +140,8 @@ def test_pair_that_shows_no_single_task(active: int, single: int) -> None:
     ) as first:
         with SimulatedCsm(first.world, active=active == 1) as second:
             result = run_inside(*server_options(first, second), "-t", TASK)
-        assert result.code == 0 and len(first.world.triggers) == 1
+        assert result.code == 0
+        assert len(first.world.triggers) == 1
         assert first.world.backups_made[0][1] in result.out
 
 
@@ -149,7 +154,7 @@ def waits(request: Request) -> bool:
 
 
 @pytest.mark.parametrize(
-    "condition, fault, refusals",
+    ("condition", "fault", "refusals"),
     [
         pytest.param(lambda request: "tokens" in request.path, None, 0, id="after log-in"),
         pytest.param(lambda request: "/system/ha" in request.path, None, 0, id="after /system/ha"),
@@ -204,7 +209,8 @@ def test_becomes_standby_before_the_trigger(pair: Pair, standby: str) -> None:
     if standby == "503":
         check_one_backup(result, first.world)
     else:
-        assert result.code == 6 and first.world.triggers == []
+        assert result.code == 6
+        assert first.world.triggers == []
         assert len(triggers_sent(first)) == 1
 
 
@@ -215,8 +221,10 @@ def test_pair_where_this_user_may_not_run_it() -> None:
     with SimulatedCsm() as first, SimulatedCsm(first.world, active=False) as second:
         first.inject_when(is_trigger, "403", None)
         result = run_inside(*server_options(first, second), "-t", TASK, "--json")
-        assert result.code == 6 and result.json["started"] == "no"
-        assert "403" in result.err and first.world.attempts == []
+        assert result.code == 6
+        assert result.json["started"] == "no"
+        assert "403" in result.err
+        assert first.world.attempts == []
 
 
 @pytest.mark.parametrize("running", [False, True])
@@ -230,5 +238,6 @@ def test_pair_that_refuses_and_whose_other_server_is_down(running: bool) -> None
         else:
             once(first, is_view_of(TASK), lambda: first.world.start_run(TASK_ID))
         result = run_inside(*server_options(first, second), "-t", TASK)
-        assert result.code == (0 if running else 6) and first.world.triggers == []
+        assert result.code == (0 if running else 6)
+        assert first.world.triggers == []
         assert len(triggers_sent(first)) == 1

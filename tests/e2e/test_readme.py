@@ -1,7 +1,7 @@
 """The README tells it as it is: options, exit codes, the keys and words of the JSON object."""
 
 import re
-from typing import Any, Iterator, List
+from typing import Any, Iterator, List, Set
 
 from support.program import README, exit_codes, option_strings, run_program
 from support.scenes import OUTCOMES, run_outcome
@@ -39,7 +39,8 @@ def test_readme_json_table() -> None:
     """Every key of a real result is in the table, and every key in the table is in a result."""
     text = section("JSON object")
     documented = {key for cell in first_column(text) for key in re.findall(r"`([^`]+)`", cell)}
-    real, words = set(), set()
+    real: Set[str] = set()
+    words: Set[str] = set()
     for name in (
         "verified",
         "session",
@@ -74,6 +75,7 @@ def test_readme_options() -> None:
 
 def test_help_has_the_exit_codes() -> None:
     result = run_program("-h")
-    assert result.code == 0 and result.err == ""
+    assert result.code == 0
+    assert result.err == ""
     for code in exit_codes():
         assert re.search(rf"(?<!\d){code}(?!\d)", result.out), code

@@ -20,7 +20,9 @@ def test_refusal_without_json(status: int, target: Tuple[str, str]) -> None:
         csm.garbage = head.encode() + page
         csm.inject_when(is_trigger, "garbage", None)
         result = run_inside(*server_options(csm), *target, "--json")
-        assert result.code == 6 and result.json["started"] == "no" and str(status) in result.err
+        assert result.code == 6
+        assert result.json["started"] == "no"
+        assert str(status) in result.err
         assert len(triggers_sent(csm)) == 1
 
 
@@ -29,7 +31,9 @@ def test_trigger_that_this_user_may_not_send() -> None:
     with SimulatedCsm() as csm:
         csm.inject_when(is_trigger, "401", None)
         result = run_inside(*server_options(csm), "-t", TASK, "--json")
-        assert result.code == 6 and result.json["started"] == "no" and "IWNR0010E" in result.err
+        assert result.code == 6
+        assert result.json["started"] == "no"
+        assert "IWNR0010E" in result.err
         assert len(triggers_sent(csm)) == 2
 
 
@@ -42,20 +46,25 @@ def test_backup_of_before_is_no_run_of_somebody_else() -> None:
         before = csm.world.session(TASK).backups[1:]
 
         def late(request: Request, reply: Any) -> Any:
-            csm.world.session(TASK).backups = before if not csm.world.attempts else [old] + before
+            csm.world.session(TASK).backups = before if not csm.world.attempts else [old, *before]
             return reply
 
         csm.world.session(TASK).backups = before
         csm.mutate = late
         result = run_inside(*server_options(csm), "-t", TASK, "--json")
-        assert result.code == 6 and result.json["started"] == "no"
+        assert result.code == 6
+        assert result.json["started"] == "no"
 
 
 def test_session_backup_with_an_error_and_a_backup() -> None:
     with SimulatedCsm(backup_seconds=0.01) as csm:
         trigger_is_answered(csm, "IWNR9700E", "It has failed.")
         result = run_inside(*server_options(csm), "-S", TASK, "--json")
-        assert result.code == 7 and result.json["started"] == "yes" and result.out
-        assert "IWNR9700E It has failed." in result.err and len(csm.world.attempts) == 1
-        assert "yet it ran" in result.err and "nothing was started" not in result.err
+        assert result.code == 7
+        assert result.json["started"] == "yes"
+        assert result.out
+        assert "IWNR9700E It has failed." in result.err
+        assert len(csm.world.attempts) == 1
+        assert "yet it ran" in result.err
+        assert "nothing was started" not in result.err
         assert csm.world.backups_made[0][1] in result.err

@@ -156,7 +156,7 @@ RUNS = [
 
 
 @pytest.mark.parametrize("how", [("-v",), ("-v", "--json")], ids=["verbose", "json"])
-@pytest.mark.parametrize("code, before, args, echo", RUNS)
+@pytest.mark.parametrize(("code", "before", "args", "echo"), RUNS)
 def test_no_secret_is_told(
     csm: SimulatedCsm,
     code: int,
@@ -185,11 +185,12 @@ def test_no_secret_in_the_leef_event(csm: SimulatedCsm) -> None:
     with Udp() as receiver:
         result = run_inside(*options(csm), "-t", TASK, "--leef", f"127.0.0.1:{receiver.port}")
         packet = receiver.receive().decode("utf-8")
-    assert result.code == 7 and "LEEF:2.0" in packet
+    assert result.code == 7
+    assert "LEEF:2.0" in packet
     assert_clean(packet, result.text)
 
 
-@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("how", [(), ("-v", "--json")], ids=str)
 def test_no_secret_when_it_is_stopped(
     csm: SimulatedCsm, number: int, code: int, how: Tuple[str, ...]
@@ -200,7 +201,8 @@ def test_no_secret_when_it_is_stopped(
     wait_for(lambda: len(csm.requests) >= 6)
     process.send_signal(number)
     result = finish(process)
-    assert result.code == code and "Traceback" not in result.text
+    assert result.code == code
+    assert "Traceback" not in result.text
     assert_clean(result.out, result.err)
 
 
@@ -232,7 +234,8 @@ def test_no_secret_in_exceptions(csm: SimulatedCsm, fault: str, n: int) -> None:
         csm.inject(n, fault, permanent=True)
     short = ["--timeout", "10", "--request-timeout", "0.5" if fault == "silent-before" else "5"]
     result = run_inside(*options(csm), "-t", TASK, *short, program=program)
-    assert result.code in (3, 4, 6) and len(caught) == 1
+    assert result.code in (3, 4, 6)
+    assert len(caught) == 1
     error = caught[0]
     assert_clean(
         str(error),
@@ -269,7 +272,8 @@ def test_a_password_that_is_a_common_word(password: str) -> None:
         given = [*without_credentials(csm), "-u", USER, "-p", password]
         result = run_inside(*given, "-t", TASK, "--json")
         shown = result.json
-        assert result.code == shown["exit_code"] == 0 and shown["outcome"] == "verified"
+        assert result.code == shown["exit_code"] == 0
+        assert shown["outcome"] == "verified"
         assert shown["sessions"][0]["backup"]["id"] == csm.world.backups_made[0][1]
 
 
@@ -282,7 +286,8 @@ def test_secrets_in_the_status_of_a_session() -> None:
         )
         for option in ("-v", "--json", "--check"):
             result = run_inside(*server_options(csm), "-t", TASK, option)
-            assert result.code == 0 and PASSWORD not in result.text
+            assert result.code == 0
+            assert PASSWORD not in result.text
             assert not [token for token in csm.world.tokens if token in result.text]
 
 
@@ -290,8 +295,10 @@ def test_secret_in_the_type_of_a_session() -> None:
     with SimulatedCsm() as csm:
         session_shows(csm, rulesname="Metro " + PASSWORD)
         result = run_inside(*server_options(csm), "-t", TASK)
-        assert result.code == 5 and "is of the type Metro ***" in result.err
-        assert PASSWORD not in result.text and csm.world.attempts == []
+        assert result.code == 5
+        assert "is of the type Metro ***" in result.err
+        assert PASSWORD not in result.text
+        assert csm.world.attempts == []
 
 
 @pytest.mark.parametrize("echo", [PASSWORD, "s3cret+pass", "S3CRET%20PASS"])
@@ -300,8 +307,10 @@ def test_password_in_a_status_line(echo: str) -> None:
         csm.garbage = f"HTTP/1.1 what: password={echo}\r\n\r\n".encode()
         csm.inject(1, "garbage")
         result = run_inside(*server_options(csm), "-t", TASK, "-v")
-        assert result.code == 0 and csm.requests[0].fault == "garbage"
-        assert echo not in result.text and "tokens got no answer: " in result.err
+        assert result.code == 0
+        assert csm.requests[0].fault == "garbage"
+        assert echo not in result.text
+        assert "tokens got no answer: " in result.err
 
 
 @pytest.mark.parametrize("password", ["s3cret ", " s3cret", "s3\tcret"])
@@ -312,7 +321,8 @@ def test_password_with_blanks_that_is_echoed(password: str) -> None:
         options = server_options(csm)
         options[options.index("-p") + 1] = password
         result = run_inside(*options, "-t", TASK, "--json", "-v", "--timeout", "60")
-        assert result.code == 6 and re.search(r"IWNR0009E no: +\*\*\* *\.;", result.err)
+        assert result.code == 6
+        assert re.search(r"IWNR0009E no: +\*\*\* *\.;", result.err)
         assert "cret" not in result.text
 
 
@@ -323,5 +333,7 @@ def test_secret_with_control_characters_in_it(echo: str) -> None:
         csm.world.task(TASK_ID).outcome = "refuse"
         trigger_is_answered(csm, "IWNR0009E", f"no: {echo}")
         result = run_inside(*server_options(csm), "-t", TASK, "--json", "-v", "--timeout", "60")
-        assert result.code == 6 and "IWNR0009E no: ***" in result.err
-        assert PASSWORD not in result.text and "\\u00" not in result.out
+        assert result.code == 6
+        assert "IWNR0009E no: ***" in result.err
+        assert PASSWORD not in result.text
+        assert "\\u00" not in result.out

@@ -3,45 +3,59 @@
 import itertools
 import os
 import subprocess
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import pytest
 
-from support.program import finish, server_options, start_program
-from support.scenes import TARGETS
+from csm import SimulatedCsm
+from support.checks import check
+from support.program import NAME, finish, server_options, start_program
+from support.scenes import PAYROLL, TARGETS
 
 CLOSED = [numbers for count in range(4) for numbers in itertools.combinations(range(3), count)]
 
 
-OPTIONS = [None, "-v", "--json", "-q"]
+OPTIONS: List[Optional[str]] = [None, "-v", "--json", "-q"]
 
 
-def start_with(csm, *argv, close=(), **streams):
-    def before_exec():
+def start_with(
+    csm: SimulatedCsm, *argv: str, close: Sequence[int] = (), **streams: Any
+) -> "subprocess.Popen[bytes]":
+    """Start it with these streams closed, or other ones in their place."""
+
+    def before_exec() -> None:
         for number in close:
             os.close(number)
 
-    streams.setdefault("stdout", subprocess.PIPE)
-    streams.setdefault("stderr", subprocess.PIPE)
     return start_program(*server_options(csm), *argv, preexec_fn=before_exec, **streams)
 
 
-def backup_was_taken(csm, process):
-    code, out, err = finish(process)
-    assert code == 0, (out, err)
-    assert len(csm.world.triggers) == len(csm.world.backups_made) == 1
-    return out, err
+def backup_was_taken(csm: SimulatedCsm, process: "subprocess.Popen[bytes]") -> Tuple[str, str]:
+    result = finish(process)
+    check(result, csm, 0, triggers=1)
+    assert len(csm.world.backups_made) == 1
+    return result.out, result.err
+
+
+def broken_stream(how: str) -> int:
+    """A full disk, or a pipe whose reader is gone."""
+    if how == "full" and os.path.exists("/dev/full"):  # not on every system
+        return os.open("/dev/full", os.O_WRONLY)
+    reader, target = os.pipe()
+    os.close(reader)
+    return target
 
 
 @pytest.mark.parametrize(
-    "close, option",
+    ("close", "option"),
     [(close, None) for close in CLOSED]
     + [(close, option) for close in ((1,), (2,), (0, 1, 2)) for option in OPTIONS[1:]],
 )
-def test_closed_streams(csm, close, option):
+def test_closed_streams(csm: SimulatedCsm, close: Tuple[int, ...], option: Optional[str]) -> None:
     """In every combination: what is open still gets what is meant for it, and nothing else."""
-    process = start_with(csm, *TARGETS["session"], *[option] * bool(option), close=close)
+    process = start_with(csm, *TARGETS["session"], *filter(None, [option]), close=close)
     out, err = backup_was_taken(csm, process)
-    backup = csm.world.backups_made[0][1].encode()
+    backup = csm.world.backups_made[0][1]
     assert (backup in out) == (1 not in close and option != "-q")
     if option != "-q":
         assert bool(err) == (2 not in close)
@@ -52,31 +66,27 @@ def test_closed_streams(csm, close, option):
 
 
 @pytest.mark.parametrize("close", [(0,), (1,), (2,), (0, 1, 2)])
-def test_failure_with_closed_streams(csm, close):
+def test_failure_with_closed_streams(csm: SimulatedCsm, close: Tuple[int, ...]) -> None:
     csm.world.session(PAYROLL).outcome = "error"
-    code, out, err = finish(start_with(csm, *TARGETS["session"], close=close))
-    assert code == 6 and out == b""
-    assert (NAME in err) == (2 not in close)
+    result = finish(start_with(csm, *TARGETS["session"], close=close))
+    assert result.code == 6
+    assert result.out == ""
+    assert (NAME in result.err) == (2 not in close)
 
 
 @pytest.mark.parametrize("option", OPTIONS)
 @pytest.mark.parametrize("broken", ["stdout", "stderr", "both"])
 @pytest.mark.parametrize("how", ["no reader", "full"])
-def test_broken_streams(csm, how, broken, option):
+def test_broken_streams(csm: SimulatedCsm, how: str, broken: str, option: Optional[str]) -> None:
     """A pipe whose reader is gone, or a full disk. The exit code is the verdict's, never 120."""
-    if how == "full":
-        if not os.path.exists("/dev/full"):  # not on every system: a pipe without a reader is
-            how = "no reader"
-        else:
-            target = os.open("/dev/full", os.O_WRONLY)
-    if how == "no reader":
-        reader, target = os.pipe()
-        os.close(reader)
-    streams = {name: target for name in ("stdout", "stderr") if broken in (name, "both")}
-    process = start_with(csm, *TARGETS["session"], *[option] * bool(option), **streams)
+    target = broken_stream(how)
+    streams: Dict[str, Any] = {
+        name: target for name in ("stdout", "stderr") if broken in (name, "both")
+    }
+    process = start_with(csm, *TARGETS["session"], *filter(None, [option]), **streams)
     os.close(target)
     out, err = backup_was_taken(csm, process)
-    backup = csm.world.backups_made[0][1].encode()
+    backup = csm.world.backups_made[0][1]
     if broken == "stderr" and option != "-q":
         assert backup in out
     if broken == "stdout" and not option:
@@ -84,23 +94,21 @@ def test_broken_streams(csm, how, broken, option):
 
 
 @pytest.mark.parametrize("how", ["no reader", "full"])
-def test_failure_with_broken_streams(csm, how):
+def test_failure_with_broken_streams(csm: SimulatedCsm, how: str) -> None:
     """The exit code still tells what cannot be written."""
     csm.world.session(PAYROLL).outcome = "error"
-    if how == "full" and os.path.exists("/dev/full"):
-        target = os.open("/dev/full", os.O_WRONLY)
-    else:
-        reader, target = os.pipe()
-        os.close(reader)
+    target = broken_stream(how)
     process = start_with(csm, *TARGETS["session"], "--json", stdout=target, stderr=target)
     os.close(target)
-    assert finish(process)[0] == 6
+    assert finish(process).code == 6
 
 
 def test_reader_goes_away_in_mid_run(csm: SimulatedCsm) -> None:
     """As `| head -1` does: the first line of progress is read, the rest cannot be written."""
     csm.world.backup_seconds = 0.5
-    process = start_with(csm, *TARGETS["task"], "-v", stderr=subprocess.PIPE)
+    process = start_with(csm, *TARGETS["task"], "-v")
+    assert process.stdout
+    assert process.stderr
     assert process.stderr.readline()
     process.stderr.close()
     assert process.stdout.readline()

@@ -1,19 +1,18 @@
-"""The requests that a good run makes: which, in what order, over how many connections; and its size.
+"""The requests that a good run makes, in their order, over one connection; and how large it gets.
 
 Run by PROGRAM_PYTHON."""
 
 import json
-import subprocess
 
 from csm import SimulatedCsm
 from support.checks import check, paths
 from support.program import (
     PASSWORD,
     PROGRAM,
-    PROGRAM_PYTHON,
     USER,
     run_inside,
     run_program,
+    run_python,
     server_options,
 )
 from support.scenes import SESSION, TASK
@@ -29,12 +28,14 @@ def test_requests_in_order_over_one_connection(csm: SimulatedCsm) -> None:
         "GET /sessions/" + TASK,
         "POST /sessions/scheduledtasks/27",
     ]
-    assert seen[4:] and seen[4:] == ["GET /sessions/scheduledtasks", "GET /sessions/" + TASK] * (
+    assert seen[4:]
+    assert seen[4:] == ["GET /sessions/scheduledtasks", "GET /sessions/" + TASK] * (
         len(seen[4:]) // 2
     )
     assert csm.connections == csm.tcp_connections == 1
     log_in, others = csm.requests[0], csm.requests[1:]
-    assert log_in.form == {"username": USER, "password": PASSWORD} and log_in.token is None
+    assert log_in.form == {"username": USER, "password": PASSWORD}
+    assert log_in.token is None
     assert {each.token for each in others} == set(csm.world.tokens)
     assert not any(each.form for each in others)
     assert all(each.headers.get("accept-language") == "en-US" for each in csm.requests)
@@ -73,7 +74,8 @@ def test_list_in_many_small_chunks() -> None:
         )
         csm.inject(2, "garbage")
         result = run_inside(*server_options(csm), "-t", TASK)
-        assert result.code == 0 and "trying again" not in result.err
+        assert result.code == 0
+        assert "trying again" not in result.err
 
 
 def test_memory(csm: SimulatedCsm) -> None:
@@ -84,11 +86,5 @@ def test_memory(csm: SimulatedCsm) -> None:
         "finally: print(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())"
         ".group(1))\n"
     )
-    done = subprocess.run(
-        [PROGRAM_PYTHON, "-c", code, str(PROGRAM)] + server_options(csm) + ["-t", TASK, "-q"],
-        env={},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        timeout=60,
-    )
-    assert done.returncode == 0 and int(done.stdout) < 100 * 1024  # KiB
+    told = run_python(code, str(PROGRAM), *server_options(csm), "-t", TASK, "-q", env={})
+    assert int(told) < 100 * 1024  # KiB

@@ -4,7 +4,7 @@ import pathlib
 import socket
 import ssl
 import time
-from typing import Any, Dict, List, Tuple
+from typing import Dict, List, Tuple
 
 import pytest
 import requests
@@ -21,12 +21,13 @@ def test_untrusted_certificate(csm: SimulatedCsm) -> None:
     result = run_program(*without_trust(csm), "-t", TASK, "--json")
     check(result, csm, 3)
     assert csm.requests == []
-    assert result.json["exit_code"] == 3 and result.json["started"] == "no"
+    assert result.json["exit_code"] == 3
+    assert result.json["started"] == "no"
     assert csm.fingerprint in result.last_line.replace(":", "").lower()
 
 
 @pytest.mark.parametrize(
-    "kind, args",
+    ("kind", "args"),
     [
         ("localhost", ["--fingerprint", "00" * 32]),
         ("other-name", ["--ca-file", "{ca_file}"]),
@@ -48,7 +49,7 @@ def spelled(fingerprint: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "host, kind, args",
+    ("host", "kind", "args"),
     [
         ("127.0.0.1", "localhost", ["--fingerprint", "{fingerprint}"]),
         ("127.0.0.1", "localhost", ["--fingerprint={spelled}"]),
@@ -81,14 +82,17 @@ def test_blanks_around_a_fingerprint() -> None:
         assert result.code == 2  # a blank behind it is none of the forms
         options[-1] = options[-1].rstrip()
         result = run_inside(*options, "-t", TASK)
-        assert result.code == 0 and len(first.world.triggers) == 1
+        assert result.code == 0
+        assert len(first.world.triggers) == 1
 
 
 def test_certificate_that_cannot_be_shown_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ssl, "get_server_certificate", lambda *_: time.sleep(30))
     with SimulatedCsm() as csm:
         result = run_inside(*without_trust(csm), "-t", TASK)
-        assert result.code == 3 and result.seconds < 25 and csm.requests == []
+        assert result.code == 3
+        assert result.seconds < 25
+        assert csm.requests == []
         assert "certificate, to be confirmed: could not be read" in result.err
 
 
@@ -97,7 +101,8 @@ def test_no_file_of_cas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requests.adapters, "DEFAULT_CA_BUNDLE_PATH", "/nowhere/cacert.pem")
     with SimulatedCsm() as csm:
         result = run_inside(*without_trust(csm), "-t", TASK)
-        assert result.code == 3 and "invalid path: /nowhere/cacert.pem" in result.err
+        assert result.code == 3
+        assert "invalid path: /nowhere/cacert.pem" in result.err
         assert csm.requests == []
 
 
@@ -108,15 +113,17 @@ def test_host_name_that_would_be_rewritten(host: str, monkeypatch: pytest.Monkey
     monkeypatch.setattr(socket, "getaddrinfo", lambda _, *args: found("127.0.0.1", *args))
     with SimulatedCsm() as csm:
         result = run_inside(*without_trust(csm, host), "-t", TASK, "--fingerprint", "0" * 64)
-        assert csm.requests == [] and csm.tcp_connections == 0
-        assert result.code == 2 and result.out == ""
+        assert csm.requests == []
+        assert csm.tcp_connections == 0
+        assert result.code == 2
+        assert result.out == ""
 
 
 # --- Redirects ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "end, code", [("/tokens", 3), ("/scheduledtasks", 3), ("/scheduledtasks/27", 8)]
+    ("end", "code"), [("/tokens", 3), ("/scheduledtasks", 3), ("/scheduledtasks/27", 8)]
 )
 def test_redirect(csm: SimulatedCsm, end: str, code: int) -> None:
     with SimulatedCsm() as other:
@@ -138,7 +145,8 @@ def test_redirects_are_not_followed(
         csm.redirect_to = f"https://127.0.0.1:{other.port}/CSM/web/system/v1/tokens"
         csm.inject(n, "redirect", permanent)
         result = run_inside(*server_options(csm), *args, "--timeout", "100")
-        assert other.tcp_connections == 0 and other.requests == []
+        assert other.tcp_connections == 0
+        assert other.requests == []
     reached = len(csm.requests) >= n
     assert result.code in ((3, 7, 8) if permanent and reached else (0,)), result.text
     assert len(csm.world.triggers) <= 1
@@ -159,7 +167,7 @@ class Trap:
         self.port = self._socket.getsockname()[1]
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, *_: object) -> None:
         self._socket.close()
 
     def seen(self) -> bool:
@@ -221,7 +229,9 @@ def test_environment_makes_nobody_trusted(
         env = hostile_environment(csm, trap, tmp_path)
         result = run_program(*without_trust(csm), *wrong, "-t", TASK, env=env)
         assert not trap.seen()
-    assert result.code == 3 and csm.requests == [] and csm.world.triggers == []
+    assert result.code == 3
+    assert csm.requests == []
+    assert csm.world.triggers == []
     assert PASSWORD not in result.text
 
 

@@ -1,6 +1,6 @@
 """What is told on the two streams: verdicts in words, -q, -v, --list, a bug.
 
-Run by PROGRAM_PYTHON. In JSON: test_cron.py; on a terminal: test_shell.py; to syslog: test_leef.py."""
+Run by PROGRAM_PYTHON. In JSON: test_cron.py; on a terminal: test_shell.py."""
 
 import pathlib
 from typing import List, Tuple
@@ -14,7 +14,7 @@ from support.scenes import ODD_NAME, SESSION, TASK, TASK_ID
 
 
 @pytest.mark.parametrize(
-    "args, shown",
+    ("args", "shown"),
     [
         (("-t", TASK), [TASK]),
         (("-S", SESSION), [SESSION]),
@@ -34,9 +34,11 @@ def test_success_in_words(csm: SimulatedCsm, args: Tuple[str, ...], shown: List[
     if trigger:
         assert len(result.out.splitlines()) == 1
     if trigger and "--no-wait" not in args:
-        assert csm.world.backups_made[0][1] in result.out and "verified" in result.out
+        assert csm.world.backups_made[0][1] in result.out
+        assert "verified" in result.out
     posts = [path for path in paths(csm) if path.startswith("POST")]
-    assert len(posts) == 1 + trigger and posts[0] == "POST /system/v1/tokens"
+    assert len(posts) == 1 + trigger
+    assert posts[0] == "POST /system/v1/tokens"
 
 
 def test_list_as_json(csm: SimulatedCsm) -> None:
@@ -52,7 +54,8 @@ def test_failure_in_words(csm: SimulatedCsm) -> None:
     csm.world.task(TASK_ID).outcome = "error"
     result = run_program(*server_options(csm), "-t", TASK)
     check(result, csm, 7, triggers=1)
-    assert result.out == "" and "IWNR0001E" in result.last_line
+    assert result.out == ""
+    assert "IWNR0001E" in result.last_line
     assert "goes on" not in result.last_line  # it has ended
 
 
@@ -67,7 +70,7 @@ def test_quiet_success(csm: SimulatedCsm, args: Tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    "args, code, fact",
+    ("args", "code", "fact"),
     [
         (("-t", "ITSO_SGC_H3_LAH18"), 5, TASK),
         (("-t", TASK), 7, "IWNR0001E"),
@@ -79,7 +82,9 @@ def test_quiet_success(csm: SimulatedCsm, args: Tuple[str, ...]) -> None:
 def test_quiet_failure(csm: SimulatedCsm, args: Tuple[str, ...], code: int, fact: str) -> None:
     csm.world.task(TASK_ID).outcome = "error"
     result = run_program(*server_options(csm), "-q", *args)
-    assert result.code == code and result.out == "" and len(result.err.splitlines()) == 1
+    assert result.code == code
+    assert result.out == ""
+    assert len(result.err.splitlines()) == 1
     assert fact in result.err
 
 
@@ -124,8 +129,8 @@ def test_internal_error(csm: SimulatedCsm, tmp_path: pathlib.Path) -> None:
         *server_options(csm), "-t", TASK, "--json", env={"PYTHONPATH": str(tmp_path)}
     )
     check(result, csm, 1)
-    assert "Odd" in result.last_line and "a secret detail" not in result.text
-    assert (
-        result.json["exit_code"] == 1 and result.json["outcome"] == result.last_line.split(": ")[1]
-    )
+    assert "Odd" in result.last_line
+    assert "a secret detail" not in result.text
+    assert result.json["exit_code"] == 1
+    assert result.json["outcome"] == result.last_line.split(": ")[1]
     assert csm.tcp_connections == 0

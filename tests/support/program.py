@@ -5,7 +5,7 @@ change of its interface needs.
 """
 
 import contextlib
-import importlib.util
+import functools
 import io
 import json
 import os
@@ -43,14 +43,18 @@ class Pace(NamedTuple):
 # --- Its insides --------------------------------------------------------------------------------
 
 
+@functools.lru_cache(maxsize=None)
+def compiled(path: Union[pathlib.Path, str]) -> types.CodeType:
+    """Once: that would take as long as a whole run."""
+    return compile(pathlib.Path(path).read_bytes(), str(path), "exec")
+
+
 def load(path: Union[pathlib.Path, str] = PROGRAM) -> Any:
     """The program as a module, new each time: its file's name is no module name."""
-    spec = importlib.util.spec_from_file_location("program", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    module = types.ModuleType("program")
+    module.__file__ = str(path)
     sys.modules["program"] = module
-    spec.loader.exec_module(module)
+    exec(compiled(path), vars(module))
     return module
 
 
@@ -243,6 +247,12 @@ def run_program(
     return finish(start_program(*argv, env=env, stdin=subprocess.PIPE), stdin, timeout)
 
 
+def run_shipped(*argv: str) -> Result:
+    """As a process where PROGRAM_PYTHON asks for one (.ci/run does), else in this one: for what
+    is about the program, and would cost most of its time in starting the interpreter."""
+    return run_program(*argv) if "PROGRAM_PYTHON" in os.environ else run_inside(*argv)
+
+
 def run_quickly(*argv: str) -> Result:
     """A process, too, but with shorter pauses and periods: for what would wait long."""
     code = LAUNCHER.replace("{periods!r}", repr(QUICK_PROCESS))
@@ -255,4 +265,4 @@ def run_python(code: str, *argv: str, **options: Any) -> str:
     """What a piece of Python prints, run by the interpreter that the program is run with."""
     command = [PROGRAM_PYTHON, "-c", code, *argv]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, **options)
-    return done.stdout.decode()
+    return str(done.stdout, "utf-8")

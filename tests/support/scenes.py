@@ -79,7 +79,8 @@ def backup_is_made(csm: SimulatedCsm) -> None:
 def once(csm: SimulatedCsm, when: Callable[[Request], bool], action: Callable[[], Any]) -> None:
     """Do something once such a request has been answered, the first time. What was called after
     each request until then is called again."""
-    others, done = csm.on_request, []
+    others = csm.on_request
+    done: List[Request] = []
 
     def hook(request: Request) -> None:
         if not done and when(request):
@@ -188,7 +189,11 @@ def add_message(reply: Any, text: str, when: float, at: int = -1) -> Any:
     """A message more in the history of each task in the reply."""
     for task in reply if isinstance(reply, list) else [reply]:
         if isinstance(task, dict) and task.get("messages"):
-            entry = {"baseDate": int(when * 1000), "msg": text.split()[0], "resultText": text}
+            entry = {
+                "baseDate": int(when * 1000),
+                "msg": text.split(maxsplit=1)[0],
+                "resultText": text,
+            }
             at_end = len(task["messages"]) + at if at < 0 else at
             task["messages"].insert(at_end, entry)
     return reply
@@ -291,7 +296,7 @@ def run_signalled(number: int, *argv: str) -> Result:
 def a_bug(*secrets: str) -> Iterator[None]:
     """An error that nobody thought of, with these words, at the first request."""
 
-    class Odd(Exception):  # noqa: N818
+    class Odd(Exception):
         pass
 
     with mock.patch.object(requests.Session, "send", side_effect=Odd("a bug", *secrets)):

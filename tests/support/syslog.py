@@ -7,7 +7,7 @@ import shutil
 import socket
 import subprocess
 import time
-from typing import Any, Dict
+from typing import Dict
 
 RSYSLOGD = shutil.which("rsyslogd") or shutil.which("rsyslogd", path="/usr/sbin:/sbin")
 CONFIG = """
@@ -60,7 +60,7 @@ class Udp:
         self.port = int(self.socket.getsockname()[1])
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, *_: object) -> None:
         self.socket.close()
 
     def receive(self, seconds: float = 20) -> bytes:
