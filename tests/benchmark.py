@@ -32,20 +32,21 @@ PROGRAM = pathlib.Path(__file__).resolve().parent.parent / "run-cr-wflow-ds8k.py
 PYTHON = os.environ.get("PROGRAM_PYTHON") or sys.executable
 USER, PASSWORD = "admin", "s3cret pass"
 TASK = "Backup Payroll"
+CLIENTS = ["program", "pyCSM", "plain"]  # in the tables
 
 # Both take: port, user, password, task.
 PLAIN = """
 import sys, requests, urllib3
 port, user, password, name = sys.argv[1:]
 urllib3.disable_warnings()
-base = "https://127.0.0.1:%s/CSM/web" % port
+base = "https://127.0.0.1:{}/CSM/web".format(port)
 token = requests.post(base + "/system/v1/tokens", data={"username": user, "password": password},
                       verify=False).json()["token"]
 headers = {"X-Auth-Token": token, "Accept-Language": "en-US",
            "Content-Type": "application/x-www-form-urlencoded"}
 tasks = requests.get(base + "/sessions/scheduledtasks", headers=headers, verify=False).json()
 number, = [task["id"] for task in tasks if task["name"] == name]
-print(requests.post("%s/sessions/scheduledtasks/%d" % (base, number), headers=headers,
+print(requests.post("{}/sessions/scheduledtasks/{}".format(base, number), headers=headers,
                     verify=False).json()["msg"])
 """
 PYCSM = """
@@ -96,7 +97,7 @@ class Network:
             server = socket.create_connection(("127.0.0.1", self.target))
             for source, sink in ((client, server), (server, client)):
                 source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                pipe = queue.Queue()  # type: queue.Queue[Tuple[float, bytes]]
+                pipe: "queue.Queue[Tuple[float, bytes]]" = queue.Queue()
                 for work, end in ((self._receive, source), (self._send, sink)):
                     threading.Thread(target=work, args=(end, pipe, earliest), daemon=True).start()
 
@@ -170,7 +171,8 @@ def measure(client: str, backup_seconds: float, large: bool = False) -> Figures:
     """One run on a server of its own."""
     with SimulatedCsm(backup_seconds=backup_seconds, large=large) as csm:
         csm.replies.tasks()  # a large server's list is rendered once, at no client's expense
-        network, truth = Network(csm.port), []  # type: Network, List[float]
+        network = Network(csm.port)
+        truth: List[float] = []
         watcher = threading.Thread(target=watch, args=(csm.world, truth), daemon=True)
         watcher.start()
         told = subprocess.check_output(
@@ -206,15 +208,15 @@ def median(runs: List[Figures]) -> Figures:
 
 def table(title: str, rows: List[Tuple[str, str, Dict[str, float]]]) -> None:
     """As Markdown: the figures of each client, and ours as a ratio of each of the others'."""
-    clients = list(max((list(row[2]) for row in rows), key=len))
+    clients = sorted({client for row in rows for client in row[2]}, key=CLIENTS.index)
     others = [client for client in clients if client != "program"]
     head = [title] + clients + ["program : " + other for other in others]
     print("\n| " + " | ".join(head) + " |")
     print("|---|" + "---:|" * (len(head) - 1))
     for name, form, found in rows:
-        cells = [form % found[client] if client in found else "-" for client in clients]
+        cells = [form.format(found[client]) if client in found else "-" for client in clients]
         cells += [
-            "%.2f" % (found["program"] / found[other]) if found.get(other) else "-"
+            "{:.2f}".format(found["program"] / found[other]) if found.get(other) else "-"
             for other in others
         ]
         print("| " + " | ".join([name, *cells]) + " |")
@@ -232,8 +234,9 @@ def has_pycsm() -> bool:
 
 def version() -> str:
     code = (
-        "import platform, requests, urllib3; print('Python %s, requests %s, urllib3 %s' % "
-        "(platform.python_version(), requests.__version__, urllib3.__version__))"
+        "import platform, requests, urllib3\n"
+        "print(f'Python {platform.python_version()}, requests {requests.__version__}, '\n"
+        "      f'urllib3 {urllib3.__version__}')"
     )
     return subprocess.check_output([PYTHON, "-W", "ignore", "-c", code]).decode().strip()
 
@@ -254,7 +257,7 @@ def main(argv: Optional[List[str]] = None) -> None:
     for client in clients:  # unmeasured: compiled files and the disk's cache
         measure(client, 0.2)
 
-    runs = {client: [] for client in clients}  # type: Dict[str, List[Figures]]
+    runs: Dict[str, List[Figures]] = {client: [] for client in clients}
     for _ in range(repeats):  # in turn, so that a busy moment does not hit one of them only
         for client in clients:
             runs[client].append(measure(client, 0.2))
@@ -262,22 +265,22 @@ def main(argv: Optional[List[str]] = None) -> None:
     table(
         "to the trigger",
         [
-            ("requests", "%d", field(found, "requests")),
-            ("connections, TLS handshakes", "%d", field(found, "connections")),
-            ("from the start of the process, s", "%.2f", field(found, "trigger")),
+            ("requests", "{:.0f}", field(found, "requests")),
+            ("connections, TLS handshakes", "{:.0f}", field(found, "connections")),
+            ("from the start of the process, s", "{:.2f}", field(found, "trigger")),
         ],
     )
 
-    rows = []  # type: List[Tuple[str, str, Dict[str, float]]]
+    rows: List[Tuple[str, str, Dict[str, float]]] = []
     for seconds in (2,) if args.quick else (2, 10, 25):
         found = {client: measure(client, seconds) for client in waiting}
         rows += [
             (f"backup of {seconds} s: {title}", form, field(found, name))
             for title, form, name in (
-                ("verdict behind the truth, s", "%.2f", "behind"),
-                ("polls", "%d", "polls"),
-                ("CPU, s", "%.2f", "cpu"),
-                ("peak memory, MB", "%.0f", "memory"),
+                ("verdict behind the truth, s", "{:.2f}", "behind"),
+                ("polls", "{:.0f}", "polls"),
+                ("CPU, s", "{:.2f}", "cpu"),
+                ("peak memory, MB", "{:.0f}", "memory"),
             )
         ]
     table("the wait", rows)
@@ -289,10 +292,10 @@ def main(argv: Optional[List[str]] = None) -> None:
     table(
         "large server: 16 tasks x 5,000 messages, 500 sessions",
         [
-            ("from the start to the trigger, s", "%.2f", field(found, "trigger")),
-            ("whole run, s", "%.2f", field(whole, "total")),
-            ("CPU, s", "%.2f", field(whole, "cpu")),
-            ("peak memory, MB", "%.0f", field(whole, "memory")),
+            ("from the start to the trigger, s", "{:.2f}", field(found, "trigger")),
+            ("whole run, s", "{:.2f}", field(whole, "total")),
+            ("CPU, s", "{:.2f}", field(whole, "cpu")),
+            ("peak memory, MB", "{:.0f}", field(whole, "memory")),
         ],
     )
 
