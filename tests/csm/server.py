@@ -213,7 +213,9 @@ class SimulatedCsm:
         headers = {key.lower(): value for key, value in http.client.parse_headers(reader).items()}
         length = int(headers.get("content-length", "0"))
         body = reader.read(length)
-        return Request(line[0], line[1], headers, body, number) if len(body) == length else None
+        if len(body) != length:
+            return None
+        return Request(method=line[0], path=line[1], headers=headers, body=body, connection=number)
 
     def inject(self, n: int, kind: str, permanent: bool = False) -> None:
         """A fault at this server's n-th request; permanent: at all from that one on."""
@@ -235,7 +237,9 @@ class SimulatedCsm:
             self.requests.append(request)
             kind, processed = fault_of(self.faults, request)
         reply = self._process(request) if processed else (0, "", b"")
-        keep = self._send(connection, reader, request, kind, reply)
+        keep = self._send(
+            connection=connection, reader=reader, request=request, kind=kind, reply=reply
+        )
         if self.on_request:
             self.on_request(request)
         return keep and "close" not in request.headers.get("connection", "").lower()

@@ -259,7 +259,7 @@ class World:
         when = self.clock() if when is None else when
         stamp = time.strftime("%b %d, %Y %I:%M:%S %p", time.gmtime(when)).replace(" 0", " ")
         text = f"{message_id} [{stamp}] {TEXTS[message_id].format(*inserts)}"
-        return Message(when, message_id, text, inserts)
+        return Message(when=when, id=message_id, text=text, inserts=inserts)
 
     # Backups.
 

@@ -16,7 +16,6 @@ from support.scenes import TARGETS, Scene
 # Which request of a run without a fault is the trigger.
 TRIGGER = {"task": 4, "session": 3}
 
-
 KINDS = (
     "reset-before",
     "reset-after",
@@ -40,12 +39,9 @@ KINDS = (
     "garbage",
 )
 
-
-# At log-in these look like a refusal (design.md: how one looks is not known), and later they make
+# At log-in these look like a refusal (how one looks is not known), and later they make
 # the program log in again; where they are for good, it is the log-in that ends the run.
 LIKE_A_REFUSED_LOGIN = ("401", "403", "html", "html-after", "empty", "empty-before")
-
-
 REQUEST_TIMEOUT = 1.5  # where a server is silent: that really takes its time
 SILENT = ("silent-before", "silent-after", "slow", "trickle")
 

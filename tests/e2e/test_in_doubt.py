@@ -73,7 +73,7 @@ def test_looking_takes_one_request_timeout(csm: SimulatedCsm, target: str) -> No
 
 def test_session_slower_than_the_time_out(csm: SimulatedCsm) -> None:
     """Where exactly one is impossible: a session shows nothing of a Backup that is at work, so
-    one that outlasts request and look leaves no trace, and is sent once more (design.md: two
+    one that outlasts request and look leaves no trace, and is sent once more (two
     backups are a smaller evil than none)."""
     csm.world.backup_seconds = 2 * REQUEST_TIMEOUT
     options = ["--json", "--request-timeout", str(REQUEST_TIMEOUT)]

@@ -30,13 +30,8 @@ from support.scenes import PAYROLL, PAYROLL_TASK, TASK
 from support.syslog import Udp, parse_leef
 
 RULE = {"RULE_ID": "100523", "RULE_NAME": "Ransomware: many files renamed", "LANG": "C"}
-
-
 SCRIPT = "customaction_7.script"
-
-
 NOBODY = 65534
-
 
 # Of the standard library: what is big, and of no use to a program without a window.
 PRUNED = shutil.ignore_patterns(
@@ -55,7 +50,6 @@ PRUNED = shutil.ignore_patterns(
     "*.opt-?.pyc",
 )
 
-
 # Asked of the interpreter that the program is run with: what a jail for it must hold.
 INVENTORY = """
 import json, os, subprocess, sys
@@ -73,10 +67,8 @@ print(json.dumps({"executable": base, "site": site.decode().strip(), "packages":
                   "stdlib": os.path.dirname(os.__file__)}))
 """
 
-
 # name -> (what comes after "--", what is recorded of it)
 ARGUMENT = Union[str, bytes]
-
 
 EVENTS: Dict[str, Any] = {
     "help": (["-h"], ["-h"]),

@@ -27,7 +27,6 @@ from support.syslog import RSYSLOGD, Event, Rsyslog, Udp, parse_leef
 
 LIMIT = 1024
 
-
 KEYS = {
     "devTime",
     "sev",
@@ -48,7 +47,6 @@ KEYS = {
     "rule_name",
     "event",
 }
-
 
 SHORTENED = {"csm_text", "message", "rule_name", "event"}  # may be left out for want of room
 

@@ -51,7 +51,6 @@ ODD_TASKS = [
     {"id": 99, "name": "SGC odd", "actions": [{"step": 1, "command": "Backup"}]},
 ]
 
-
 ODD_SESSIONS = [{"rulesname": "Safeguarded Copy"}, {"name": None}, "SGC odd", None]
 
 

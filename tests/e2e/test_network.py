@@ -36,7 +36,8 @@ def test_nothing_listens() -> None:
 def test_port_option(csm: SimulatedCsm) -> None:
     options = server_options(csm)
     options[1] = csm.host
-    check(run_program(*options, "-P", str(csm.port), "-t", TASK, "--no-wait"), csm, 0, 1)
+    result = run_program(*options, "-P", str(csm.port), "-t", TASK, "--no-wait")
+    check(result, csm, 0, triggers=1)
 
 
 def test_why_a_server_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:

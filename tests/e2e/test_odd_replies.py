@@ -16,8 +16,6 @@ from support.program import Pace, Result, run_inside, server_options
 from support.scenes import PAYROLL, TARGETS, TASK, Scene
 
 ESCAPES = "\x1b]0;owned\x07\x1b[2J\r\n\x00\x9b31m\u202e\u2028\ud800"
-
-
 MISSING = object()
 
 
@@ -58,7 +56,6 @@ VALUES: Dict[str, Any] = {
     "deep": nested(300),
 }
 
-
 # In place of a reply: what is sent, and words of which the message has one.
 WHOLE = {
     "nothing": (b"", "JSON|token"),
@@ -83,68 +80,42 @@ WHOLE = {
     "raw escapes": (ESCAPES[:-1].encode(), "JSON"),
 }
 
-
 ODD = "odd|token|message|JSON"  # what it is where it is JSON, but not what is wanted
 
-
+# The fields that are changed.
+OF_A_SESSION = [
+    "name",
+    "rulesname",
+    "status",
+    "state",
+    "haserror",
+    "backupInfo",
+    "BackupResults",
+    "backupID",
+    "valid",
+    "timestamp",
+    "backupTime",
+    "numCopySets",
+]
+OF_A_TASK = [
+    "id",
+    "name",
+    "running",
+    "pendingApproval",
+    "lastRan",
+    "lastmessage",
+    "messages",
+    "actions",
+    "affectedSession",
+]
 FIELDS = {
     "log-in": ["token"],
-    "tasks": [
-        "id",
-        "name",
-        "running",
-        "pendingApproval",
-        "enabled",
-        "lastRan",
-        "lastmessage",
-        "messages",
-        "actions",
-        "sessionName",
-        "command",
-        "affectedSession",
-    ],
-    "session before": [
-        "name",
-        "rulesname",
-        "status",
-        "state",
-        "haserror",
-        "backupInfo",
-        "BackupResults",
-        "backupID",
-        "valid",
-        "timestamp",
-        "backupTime",
-        "numCopySets",
-    ],
+    "tasks": [*OF_A_TASK, "enabled", "sessionName", "command"],
+    "session before": OF_A_SESSION,
     "trigger": ["msg", "msgTranslated"],
-    "task": [
-        "id",
-        "name",
-        "running",
-        "pendingApproval",
-        "lastRan",
-        "lastmessage",
-        "messages",
-        "actions",
-        "affectedSession",
-    ],
-    "session": [
-        "name",
-        "rulesname",
-        "status",
-        "state",
-        "haserror",
-        "backupInfo",
-        "BackupResults",
-        "backupID",
-        "valid",
-        "timestamp",
-        "backupTime",
-        "numCopySets",
-    ],
+    "task": OF_A_TASK,
+    "session": OF_A_SESSION,
 }
-
 
 # What the message of a run that ends because of it must name.
 PATHS = {
@@ -155,7 +126,6 @@ PATHS = {
     "task": "/sessions/scheduledtasks",
     "session": "/sessions/",
 }
-
 
 RUNS = [
     (target, stage, for_good)
@@ -199,9 +169,9 @@ def replaced(value: Any, key: str, new: Any) -> Any:
 def odd_run(
     target: str,
     stage: str,
-    for_good: bool,
     change: Callable[[Any], Any],
     *argv: str,
+    for_good: bool = False,
     prepare: Optional[Scene] = None,
 ) -> Tuple[Result, SimulatedCsm]:
     """Run against a server whose replies at one stage are changed -> result, server."""
@@ -238,7 +208,7 @@ def test_whole_reply(target: str, stage: str, for_good: bool) -> None:
     for name, (body, words) in WHOLE.items():
         print(name)
         instead = functools.partial(lambda body, _: body, body)
-        result, csm = odd_run(target, stage, for_good, instead, "--json")
+        result, csm = odd_run(target, stage, instead, "--json", for_good=for_good)
         told = check_odd(result, csm)
         if not for_good:
             # No list of tasks, or an empty one, may be what the server has to tell.
@@ -275,7 +245,7 @@ def with_description(value: Any) -> Any:
     ],
 )
 def test_50_megabytes(stage: str, change: Callable[[Any], Any]) -> None:
-    result, csm = odd_run("task", stage, False, change, "--json")
+    result, csm = odd_run("task", stage, change, "--json")
     check_odd(result, csm)
     assert result.code == 0
     assert len(csm.world.triggers) == 1
@@ -285,8 +255,6 @@ def test_50_megabytes(stage: str, change: Callable[[Any], Any]) -> None:
 
 
 FIELD_CASES = [(run, field, value) for run in RUNS for field in FIELDS[run[1]] for value in VALUES]
-
-
 SHARES = 10
 
 
@@ -299,7 +267,7 @@ def test_one_field(share: int) -> None:
     for (target, stage, for_good), field, value in cases:
         print(target, stage, for_good, field, value)
         change = functools.partial(replaced, key=field, new=VALUES[value])
-        result, csm = odd_run(target, stage, for_good, change, "--json")
+        result, csm = odd_run(target, stage, change, "--json", for_good=for_good)
         # An odd id is told as it came: then nothing but the backup itself can be compared.
         check_odd(result, csm, ids=(stage, field) != ("session", "backupID"))
 
@@ -325,7 +293,7 @@ def test_escapes_everywhere(target: str, stage: str, option: str) -> None:
         kept = ("name", "sessionName", "command", "backupID", "msg")
         return value + ESCAPES if isinstance(value, str) and key not in kept else value
 
-    result, _ = odd_run(target, stage, True, spoil, option)
+    result, _ = odd_run(target, stage, spoil, option, for_good=True)
     check_printable(result.out, result.err)
     assert result.code == 0
 
@@ -391,7 +359,7 @@ def test_old_backup(target: str, lost: str, age: int) -> None:
                 world.make_backup(session).id = seconds
         world.backups_made.clear()
 
-    result, csm = odd_run(target, "session before", False, LOST[lost], "--json", prepare=prepare)
+    result, csm = odd_run(target, "session before", LOST[lost], "--json", prepare=prepare)
     told = check_odd(result, csm)
     assert result.code in (7, 8), told["message"]
     assert csm.world.backups_made == []
@@ -402,6 +370,6 @@ def test_old_backup(target: str, lost: str, age: int) -> None:
 @pytest.mark.parametrize("target", TARGETS)
 def test_new_backup_after_a_lost_note(target: str, lost: str) -> None:
     """The same reading, and the run makes its backup: that one is found."""
-    result, csm = odd_run(target, "session before", False, LOST[lost], "--json")
+    result, csm = odd_run(target, "session before", LOST[lost], "--json")
     told = check_odd(result, csm)
     assert result.code == 0, told["message"]

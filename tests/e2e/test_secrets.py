@@ -38,8 +38,6 @@ from support.scenes import (
 from support.syslog import Udp
 
 CANARY = 'Canary-1 +"\\&/\u00fc%'  # what URLs, JSON and ASCII would change is in it
-
-
 TOKEN = "token-canary-5f0e4c21aa"
 
 
@@ -142,10 +140,8 @@ CODES = [
     (8, outcome("hang"), ("-t", TASK, "--timeout", "30")),
 ]
 
-
 # What a server's text may end with: nothing, or both secrets, also as the form was sent.
 ECHOES = {"silent": "", "echo": f" {CANARY} {TOKEN} {urlencode({'p': CANARY})}"}
-
 
 RUNS = [
     pytest.param(code, before, args, echo, id=f"{code}-case{number}-{name}")

@@ -26,7 +26,6 @@ from support.scenes import PAYROLL, PAYROLL_TASK
 
 COLUMNS = 80
 
-
 # Names of 60 characters, with no blank to break a line at.
 LONG_TASK, LONG_SESSION = "T" * 24 + "_" + "a" * 35, "S" * 24 + "-" + "b" * 35
 

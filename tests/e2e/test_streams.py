@@ -13,8 +13,6 @@ from support.program import NAME, finish, server_options, start_program
 from support.scenes import PAYROLL, TARGETS
 
 CLOSED = [numbers for count in range(4) for numbers in itertools.combinations(range(3), count)]
-
-
 OPTIONS: List[Optional[str]] = [None, "-v", "--json", "-q"]
 
 

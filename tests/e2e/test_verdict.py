@@ -52,10 +52,7 @@ def spelled(target: str, world: Dict[str, Any]) -> str:
 
 
 IN_SESSION = ("-S", SESSION)
-
-
 NO_STEPS = {"steps": False}
-
 
 DIALECTS: List[Dict[str, Any]] = [
     {"messages": "lastmessage-id"},
@@ -84,7 +81,6 @@ DIALECTS: List[Dict[str, Any]] = [
     },
 ]
 HANGS = ("--request-timeout", "1.5", "--timeout", "12")
-
 
 CASES = [
     # Good runs, in every dialect.

@@ -209,8 +209,11 @@ def run_inside(
         stack.enter_context(mock.patch.object(ssl.SSLContext, "set_default_verify_paths"))
         stack.enter_context(contextlib.redirect_stdout(out))
         stack.enter_context(contextlib.redirect_stderr(err))
-        code = call_main(program, list(argv), pace or Pace(), clock or JumpingClock())
-    return Result(code, out.getvalue(), err.getvalue(), time.monotonic() - began)
+        pace, clock = pace or Pace(), clock or JumpingClock()
+        code = call_main(program, list(argv), pace=pace, clock=clock)
+    return Result(
+        code=code, out=out.getvalue(), err=err.getvalue(), seconds=time.monotonic() - began
+    )
 
 
 def start_program(
@@ -226,7 +229,7 @@ def start_program(
     return subprocess.Popen([PROGRAM_PYTHON, str(path), *argv], env=env or {}, **options)
 
 
-def finish(process: "subprocess.Popen[bytes]", stdin: bytes = b"", timeout: float = 60) -> Result:
+def finish(process: "subprocess.Popen[bytes]", stdin: bytes = b"", timeout: float = 100) -> Result:
     """Wait for the end of a process that was started."""
     began = time.monotonic()
     try:
@@ -234,14 +237,19 @@ def finish(process: "subprocess.Popen[bytes]", stdin: bytes = b"", timeout: floa
     finally:
         process.kill()
     seconds = time.monotonic() - began
-    return Result(process.returncode, (out or b"").decode(), (err or b"").decode(), seconds)
+    return Result(
+        code=process.returncode,
+        out=(out or b"").decode(),
+        err=(err or b"").decode(),
+        seconds=seconds,
+    )
 
 
 def run_program(
     *argv: Union[str, bytes],
     env: Optional[Dict[str, Any]] = None,
     stdin: bytes = b"",
-    timeout: float = 60,
+    timeout: float = 100,
 ) -> Result:
     """The file that ships, from its start to its end."""
     return finish(start_program(*argv, env=env, stdin=subprocess.PIPE), stdin, timeout)
