@@ -1,7 +1,7 @@
 """A run that somebody else has started: it is joined, and no second one is started."""
 
 import time
-from typing import Any, List
+from typing import Any
 
 import pytest
 
@@ -32,14 +32,12 @@ def test_joined_run_without_a_second_trigger(csm: SimulatedCsm) -> None:
     assert csm.world.attempts == []
 
 
-@pytest.mark.parametrize("waits", [["--no-wait"], []], ids=str)
-def test_joined_run_is_told(waits: List[str]) -> None:
+@pytest.mark.parametrize("option", ["--no-wait", "-v"])
+def test_joined_run_is_told(option: str) -> None:
     with SimulatedCsm(backup_seconds=0.01) as csm:
-        hold_backup(csm, 1)
+        hold_backup(csm, 1)  # that of --no-wait never looks
         csm.world.start_run(TASK_ID)
-        if waits:
-            csm.world.session(TASK).lock.release()
-        result = run_inside(*server_options(csm), "-t", TASK, *waits)
+        result = run_inside(*server_options(csm), "-t", TASK, option)
         assert result.code == 0
         assert csm.world.triggers == csm.world.attempts[1:] == []
         assert "; a run that was joined, after " in result.out
