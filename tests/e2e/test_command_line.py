@@ -113,7 +113,7 @@ def test_no_argument() -> None:
     result = run_program()
     assert result.code == 2
     assert result.out == ""
-    assert "csm_server" in result.err
+    assert "csm_server" in result.err or "-s" in result.err
 
 
 def test_version_and_help() -> None:

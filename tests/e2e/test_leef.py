@@ -337,13 +337,14 @@ def test_name_service_hangs() -> None:
 def test_no_thread_to_be_had() -> None:
     """As where the number of processes is limited."""
     program = load()
-    with SimulatedCsm(backup_seconds=0.02) as csm:  # its own threads must start
+    with SimulatedCsm(backup_seconds=0.02) as csm, Udp() as udp:  # their own threads must start
         without_threads(program)
-        given = [*server_options(csm), "-t", PAYROLL_TASK, "--json", "--leef", "127.0.0.1"]
+        given = [*server_options(csm), "-t", PAYROLL_TASK, *leef(udp)]
         result = run_inside(*given, program=program)
+        sent = udp.receive(0.5)
         assert result.code == 0
         assert result.json["outcome"] == "verified"
-        assert "WARNING no LEEF event was sent" in result.err
+        assert bool(sent) != ("WARNING no LEEF event was sent" in result.err)
 
 
 def test_process_ends_though_name_service_hangs(tmp_path: pathlib.Path) -> None:

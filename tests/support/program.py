@@ -120,7 +120,7 @@ def without_threads(program: Any) -> None:
         def start(self) -> None:
             raise RuntimeError("can't start new thread")
 
-    program.threading = types.SimpleNamespace(Thread=Thread)
+    program.threading = types.SimpleNamespace(**{**vars(threading), "Thread": Thread})
 
 
 def exit_codes() -> List[int]:
