@@ -11,6 +11,7 @@ left out where it is not installed. All are run by the same interpreter ($PROGRA
 this one). Nothing here passes or fails: figures depend on the machine, ratios less so. Let nothing
 else run meanwhile.
 """
+
 import argparse
 import json
 import os
@@ -24,27 +25,28 @@ import threading
 import time
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
-from simulated_csm import SimulatedCsm
+from csm import SimulatedCsm
 
 ROUND_TRIP = 0.040
 PROGRAM = pathlib.Path(__file__).resolve().parent.parent / "run-cr-wflow-ds8k.py"
 PYTHON = os.environ.get("PROGRAM_PYTHON") or sys.executable
 USER, PASSWORD = "admin", "s3cret pass"
 TASK = "Backup Payroll"
+CLIENTS = ["program", "pyCSM", "plain"]  # in the tables
 
 # Both take: port, user, password, task.
 PLAIN = """
 import sys, requests, urllib3
 port, user, password, name = sys.argv[1:]
 urllib3.disable_warnings()
-base = "https://127.0.0.1:%s/CSM/web" % port
+base = "https://127.0.0.1:{}/CSM/web".format(port)
 token = requests.post(base + "/system/v1/tokens", data={"username": user, "password": password},
                       verify=False).json()["token"]
 headers = {"X-Auth-Token": token, "Accept-Language": "en-US",
            "Content-Type": "application/x-www-form-urlencoded"}
 tasks = requests.get(base + "/sessions/scheduledtasks", headers=headers, verify=False).json()
 number, = [task["id"] for task in tasks if task["name"] == name]
-print(requests.post("%s/sessions/scheduledtasks/%d" % (base, number), headers=headers,
+print(requests.post("{}/sessions/scheduledtasks/{}".format(base, number), headers=headers,
                     verify=False).json()["msg"])
 """
 PYCSM = """
@@ -95,7 +97,7 @@ class Network:
             server = socket.create_connection(("127.0.0.1", self.target))
             for source, sink in ((client, server), (server, client)):
                 source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                pipe = queue.Queue()  # type: queue.Queue[Tuple[float, bytes]]
+                pipe: "queue.Queue[Tuple[float, bytes]]" = queue.Queue()
                 for work, end in ((self._receive, source), (self._send, sink)):
                     threading.Thread(target=work, args=(end, pipe, earliest), daemon=True).start()
 
@@ -127,14 +129,14 @@ class Network:
 
 
 class Figures(NamedTuple):
-    requests: int            # to the trigger, itself included
-    connections: int         # the same
-    trigger: float           # seconds from the start of the process
-    behind: float            # seconds from the truth to the end of the process
-    polls: int               # requests after the trigger that ask for the task
-    total: float             # seconds of the whole run
-    cpu: float               # seconds
-    memory: float            # MB
+    requests: int  # to the trigger, itself included
+    connections: int  # the same
+    trigger: float  # seconds from the start of the process
+    behind: float  # seconds from the truth to the end of the process
+    polls: int  # requests after the trigger that ask for the task
+    total: float  # seconds of the whole run
+    cpu: float  # seconds
+    memory: float  # MB
 
 
 def watch(world: Any, truth: List[float]) -> None:
@@ -146,30 +148,58 @@ def watch(world: Any, truth: List[float]) -> None:
 
 def command(client: str, csm: SimulatedCsm, port: int) -> List[str]:
     if client == "program":
-        return [PYTHON, str(PROGRAM), "-s", "127.0.0.1", "-P", str(port), "-u", USER, "-p",
-                PASSWORD, "-t", TASK, "--fingerprint", csm.fingerprint]
+        return [
+            PYTHON,
+            str(PROGRAM),
+            "-s",
+            "127.0.0.1",
+            "-P",
+            str(port),
+            "-u",
+            USER,
+            "-p",
+            PASSWORD,
+            "-t",
+            TASK,
+            "--fingerprint",
+            csm.fingerprint,
+        ]
     return [PYTHON, "-c", PLAIN if client == "plain" else PYCSM, str(port), USER, PASSWORD, TASK]
 
 
 def measure(client: str, backup_seconds: float, large: bool = False) -> Figures:
     """One run on a server of its own."""
     with SimulatedCsm(backup_seconds=backup_seconds, large=large) as csm:
-        csm.world.show_tasks()  # a large server's list is rendered once, at no client's expense
-        network, truth = Network(csm.port), []  # type: Network, List[float]
+        csm.replies.tasks()  # a large server's list is rendered once, at no client's expense
+        network = Network(csm.port)
+        truth: List[float] = []
         watcher = threading.Thread(target=watch, args=(csm.world, truth), daemon=True)
         watcher.start()
-        told = subprocess.run([sys.executable, "-S", "-c", LAUNCHER,
-                               *command(client, csm, network.port)], stdout=subprocess.PIPE)
+        told = subprocess.check_output(
+            [sys.executable, "-S", "-c", LAUNCHER, *command(client, csm, network.port)]
+        )
         network.close()
-        began, ended, status, cpu, memory = json.loads(told.stdout.decode())
+        began, ended, status, cpu, memory = json.loads(told.decode())
         if status or len(csm.world.triggers) != 1 or csm.errors:
-            sys.exit("%s: it failed (status %d): %s" % (client, status, csm.requests))
+            sys.exit(f"{client}: it failed (status {status}): {csm.requests}")
         watcher.join(60)
-        at = [request.method == "POST" and "/scheduledtasks/" in request.path
-              for request in csm.requests].index(True)
-        polls = ["/scheduledtasks" in request.path for request in csm.requests[at + 1:]].count(True)
-        return Figures(at + 1, csm.requests[at].connection, csm.world.triggers[0][2] - began,
-                       ended - truth[0], polls, ended - began, cpu, memory)
+        at = [
+            request.method == "POST" and "/scheduledtasks/" in request.path
+            for request in csm.requests
+        ].index(True)
+        polls = ["/scheduledtasks" in request.path for request in csm.requests[at + 1 :]].count(
+            True
+        )
+        return Figures(
+            at + 1,
+            csm.requests[at].connection,
+            csm.world.triggers[0][2] - began,
+            ended - truth[0],
+            polls,
+            ended - began,
+            cpu,
+            memory,
+        )
 
 
 def median(runs: List[Figures]) -> Figures:
@@ -178,16 +208,18 @@ def median(runs: List[Figures]) -> Figures:
 
 def table(title: str, rows: List[Tuple[str, str, Dict[str, float]]]) -> None:
     """As Markdown: the figures of each client, and ours as a ratio of each of the others'."""
-    clients = list(max((row[2] for row in rows), key=len))
+    clients = sorted({client for row in rows for client in row[2]}, key=CLIENTS.index)
     others = [client for client in clients if client != "program"]
     head = [title] + clients + ["program : " + other for other in others]
     print("\n| " + " | ".join(head) + " |")
     print("|---|" + "---:|" * (len(head) - 1))
     for name, form, found in rows:
-        cells = [form % found[client] if client in found else "-" for client in clients]
-        cells += ["%.2f" % (found["program"] / found[other]) if found.get(other) else "-"
-                  for other in others]
-        print("| " + " | ".join([name] + cells) + " |")
+        cells = [form.format(found[client]) if client in found else "-" for client in clients]
+        cells += [
+            "{:.2f}".format(found["program"] / found[other]) if found.get(other) else "-"
+            for other in others
+        ]
+        print("| " + " | ".join([name, *cells]) + " |")
     sys.stdout.flush()
 
 
@@ -196,58 +228,76 @@ def field(found: Dict[str, Figures], name: str) -> Dict[str, float]:
 
 
 def has_pycsm() -> bool:
-    return subprocess.run([PYTHON, "-c", "import pyCSM.clients.session_client"],
-                          stderr=subprocess.DEVNULL).returncode == 0
+    code = "import pyCSM.clients.session_client"
+    return subprocess.call([PYTHON, "-c", code], stderr=subprocess.DEVNULL) == 0
 
 
 def version() -> str:
-    code = ("import platform, requests, urllib3; print('Python %s, requests %s, urllib3 %s' % "
-            "(platform.python_version(), requests.__version__, urllib3.__version__))")
+    code = (
+        "import platform, requests, urllib3\n"
+        "print(f'Python {platform.python_version()}, requests {requests.__version__}, '\n"
+        "      f'urllib3 {urllib3.__version__}')"
+    )
     return subprocess.check_output([PYTHON, "-W", "ignore", "-c", code]).decode().strip()
 
 
 def main(argv: Optional[List[str]] = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="fewer and shorter runs")
     args = parser.parse_args(argv)
     waiting = ["program"] + ["pyCSM"] * has_pycsm()
-    clients = waiting + ["plain"]
+    clients = [*waiting, "plain"]
     repeats = 3 if args.quick else 5
-    print("%s; round trip %.0f ms; median of %d runs" % (version(), ROUND_TRIP * 1000, repeats))
+    trip = ROUND_TRIP * 1000
+    print(f"{version()}; round trip {trip:.0f} ms; median of {repeats} runs")
     if "pyCSM" not in clients:
         print("pyCSM is not installed for it: left out")
     for client in clients:  # unmeasured: compiled files and the disk's cache
         measure(client, 0.2)
 
-    runs = {client: [] for client in clients}  # type: Dict[str, List[Figures]]
+    runs: Dict[str, List[Figures]] = {client: [] for client in clients}
     for _ in range(repeats):  # in turn, so that a busy moment does not hit one of them only
         for client in clients:
             runs[client].append(measure(client, 0.2))
     found = {client: median(runs[client]) for client in clients}
-    table("to the trigger", [
-        ("requests", "%d", field(found, "requests")),
-        ("connections, TLS handshakes", "%d", field(found, "connections")),
-        ("from the start of the process, s", "%.2f", field(found, "trigger"))])
+    table(
+        "to the trigger",
+        [
+            ("requests", "{:.0f}", field(found, "requests")),
+            ("connections, TLS handshakes", "{:.0f}", field(found, "connections")),
+            ("from the start of the process, s", "{:.2f}", field(found, "trigger")),
+        ],
+    )
 
-    rows = []  # type: List[Tuple[str, str, Dict[str, float]]]
+    rows: List[Tuple[str, str, Dict[str, float]]] = []
     for seconds in (2,) if args.quick else (2, 10, 25):
         found = {client: measure(client, seconds) for client in waiting}
-        rows += [("backup of %d s: %s" % (seconds, title), form, field(found, name))
-                 for title, form, name in (
-                     ("verdict behind the truth, s", "%.2f", "behind"), ("polls", "%d", "polls"),
-                     ("CPU, s", "%.2f", "cpu"), ("peak memory, MB", "%.0f", "memory"))]
+        rows += [
+            (f"backup of {seconds} s: {title}", form, field(found, name))
+            for title, form, name in (
+                ("verdict behind the truth, s", "{:.2f}", "behind"),
+                ("polls", "{:.0f}", "polls"),
+                ("CPU, s", "{:.2f}", "cpu"),
+                ("peak memory, MB", "{:.0f}", "memory"),
+            )
+        ]
     table("the wait", rows)
 
     for client in clients:
         runs[client] = [measure(client, 0.2, large=True) for _ in range(1 if args.quick else 3)]
     found = {client: median(runs[client]) for client in clients}
     whole = {client: found[client] for client in waiting}
-    table("large server: 16 tasks x 5,000 messages, 500 sessions", [
-        ("from the start to the trigger, s", "%.2f", field(found, "trigger")),
-        ("whole run, s", "%.2f", field(whole, "total")),
-        ("CPU, s", "%.2f", field(whole, "cpu")),
-        ("peak memory, MB", "%.0f", field(whole, "memory"))])
+    table(
+        "large server: 16 tasks x 5,000 messages, 500 sessions",
+        [
+            ("from the start to the trigger, s", "{:.2f}", field(found, "trigger")),
+            ("whole run, s", "{:.2f}", field(whole, "total")),
+            ("CPU, s", "{:.2f}", field(whole, "cpu")),
+            ("peak memory, MB", "{:.0f}", field(whole, "memory")),
+        ],
+    )
 
 
 if __name__ == "__main__":

@@ -1,43 +1,47 @@
-"""What all tests share: the program as a module, and the recordings."""
+"""Fixtures of all tests: servers, whose own errors fail the test."""
 
-import importlib.util
-import json
-import pathlib
 import signal
-import sys
-from types import ModuleType
-from typing import Any, Callable, Dict
+from typing import Any, Iterator, List, Tuple
 
 import pytest
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background job: so would the
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # programs that the tests interrupt
+from csm import SimulatedCsm, World
 
-TESTS = pathlib.Path(__file__).resolve().parent
-PROGRAM = TESTS.parent / "run-cr-wflow-ds8k.py"
-
-
-def load_program() -> ModuleType:
-    """Load the program, whose name is no module name, as the module `program`."""
-    spec = importlib.util.spec_from_file_location("program", PROGRAM)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["program"] = module
-    spec.loader.exec_module(module)
-    return module
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # In a shell's background job: so would the programs that the tests interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.fixture(scope="session")
-def program() -> ModuleType:
-    return load_program()
+def quick_world(**options: Any) -> World:
+    """A backup in it takes a moment, and no more."""
+    return World(**{"backup_seconds": 0.05, "step_seconds": 0.005, **options})
+
+
+@pytest.fixture(autouse=True)
+def _no_errors_in_the_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A bug in the simulated CSM, or in a test's hook, fails the test that it came up in."""
+    servers: List[SimulatedCsm] = []
+    start = SimulatedCsm.start
+
+    def noted(self: SimulatedCsm) -> SimulatedCsm:
+        servers.append(self)
+        return start(self)
+
+    monkeypatch.setattr(SimulatedCsm, "start", noted)
+    yield
+    assert [error for server in servers for error in server.errors] == []
 
 
 @pytest.fixture
-def recording() -> Callable[[str], Dict[str, Any]]:
-    """Read a recording by its name: recordings/NAME.json."""
+def csm() -> Iterator[SimulatedCsm]:
+    """A server that is there before the program starts."""
+    with SimulatedCsm(quick_world()) as server:
+        yield server
 
-    def read(name: str) -> Dict[str, Any]:
-        text = (TESTS / "recordings" / (name + ".json")).read_text(encoding="ascii")
-        return json.loads(text)
 
-    return read
+@pytest.fixture
+def pair() -> Iterator[Tuple[SimulatedCsm, SimulatedCsm]]:
+    """Two servers of one world: the first is active, the second its standby."""
+    world = quick_world()
+    with SimulatedCsm(world) as first, SimulatedCsm(world, active=False) as second:
+        yield first, second

@@ -35,7 +35,7 @@ trap : INT
 echo "Starting the simulated CSM"
 set -f # the options are split at blanks, but a * in them is no pattern
 # shellcheck disable=SC2086
-PYTHONDONTWRITEBYTECODE=1 "$python" "$top/tests/simulated_csm.py" --port 0 \
+PYTHONDONTWRITEBYTECODE=1 "$python" "$top/tests/csm" --port 0 \
     --announce "$temporary/announce" --backup-seconds 8 ${REHEARSE_SERVER:-} \
     </dev/null >"$temporary/log" 2>&1 &
 server=$!

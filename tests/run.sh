@@ -1,8 +1,9 @@
 #!/bin/sh
 # Runs the checks and the tests, in a virtual environment of its own.
 #
-#   sh tests/run.sh                 ruff, mypy, then the whole test suite
-#   sh tests/run.sh -k login        arguments go to pytest, and the checks are left out;
+#   sh tests/run.sh                 ruff, mypy, then the test suite but for what is marked slow
+#   sh tests/run.sh --all           the same, and what is slow
+#   sh tests/run.sh -k login        other arguments go to pytest, and the checks are left out;
 #                                   paths are relative to the top of the repository
 #
 # PYTHON=...           the interpreter of the tests (default: python3; 3.9 or newer)
@@ -26,16 +27,28 @@ export PYTHONPYCACHEPREFIX="$PWD/.venv/cache/pycache"
 unset PYTHONDONTWRITEBYTECODE
 result=0
 
-if [ $# -eq 0 ]; then
+checks() {
     echo "ruff: style and likely errors"
-    "$python" -m ruff check --quiet --config tests/ruff.toml run-cr-wflow-ds8k.py tests || result=1
-    echo "mypy: types of the program"
-    "$python" -m mypy --strict --config-file tests/mypy.ini run-cr-wflow-ds8k.py || result=1
-fi
+    "$python" -m ruff check --quiet --config tests/ruff.toml tests || result=1
+    # The program's imports stand in a block, and its exceptions in a table.
+    "$python" -m ruff check --quiet --config tests/ruff.toml --select E,F,W,B,C4,PIE,PLE \
+        --ignore E401,E701 run-cr-wflow-ds8k.py || result=1
+    "$python" -m ruff format --quiet --check --config tests/ruff.toml tests || {
+        echo "not formatted: ruff format --config tests/ruff.toml tests"
+        result=1
+    }
+    echo "mypy: types of the program and of the tests"
+    "$python" -m mypy --config-file tests/mypy.ini run-cr-wflow-ds8k.py || result=1
+    "$python" -m mypy --config-file tests/mypy.ini tests || result=1
+}
+case $#:${1:-} in
+    0:) checks && set -- -m "not slow" ;;
+    1:--all) checks && shift ;;
+esac
 
 echo "pytest: Python $("$python" -c 'import platform, requests, urllib3
-print("%s, requests %s, urllib3 %s" % (
-    platform.python_version(), requests.__version__, urllib3.__version__))')"
+print(f"{platform.python_version()}, requests {requests.__version__}, "
+      f"urllib3 {urllib3.__version__}")')"
 "$python" -m pytest -c tests/pytest.ini --rootdir . -q --collect-only >/dev/null 2>&1  # compiles
 # More workers than processors: the tests mostly wait. Whoever is done takes over from the others.
 "$python" -m pytest -c tests/pytest.ini --rootdir . -q -n 12 --dist worksteal "$@" || result=$?

@@ -3,22 +3,23 @@
 `responses` stands in for the network, and a clock that runs only when somebody sleeps for the time.
 """
 
+import json
 import pathlib
-import time
-from typing import Any, Dict, List, NamedTuple, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Tuple
 from urllib.parse import parse_qsl
 
 import pytest
 import responses
 from responses.registries import OrderedRegistry
 
-RECORDINGS = pathlib.Path(__file__).parent / "recordings"
+from support.clock import StandingClock
+from support.program import PASSWORD, USER, Result, run_inside
+from support.scenes import SESSION, TASK
+
+RECORDINGS = pathlib.Path(__file__).parent.parent / "recordings"
 SERVERS = {1: "192.0.2.10", 2: "192.0.2.11"}
-USER, PASSWORD = "admin", "s3cret pass"
 ONE = ("-s", SERVERS[1])
 PAIR = ("-s", SERVERS[1] + "," + SERVERS[2])
-TASK = "ITSO_SGC_H3_LAH81"
-SESSION = "ITSO_SGC_LAH81"
 
 
 class Case(NamedTuple):
@@ -30,50 +31,86 @@ class Case(NamedTuple):
 
 
 CASES = [
-    Case("task_run", ONE + ("-t", TASK), 0, 1, ("1641381700", TASK, SERVERS[1])),
-    Case("session_backup", ONE + ("-S", SESSION), 0, 1, ("1641920996", SESSION, SERVERS[1])),
-    Case("csm_6_3_1", ONE + ("-t", "ITSO_SGC_H1_LAH81"), 0, 1, ("1641381692",)),
-    Case("task_running", ONE + ("-t", TASK), 0, 0, ("1641381700", TASK)),
-    Case("standby_first", PAIR + ("-t", TASK), 0, 1, ("1641381700", TASK, SERVERS[2])),
-    Case("login_refused", ONE + ("-t", TASK), 4, 0, (SERVERS[1], "401")),
-    Case("login_without_token", ONE + ("-t", TASK), 4, 0,
-         ("IWNR9005E", "The user admin could not be authenticated.")),
-    Case("name_unknown", ONE + ("-t", "ITSO_SGC_H3_LAH18"), 5, 0, ("ITSO_SGC_H3_LAH18", TASK)),
-    Case("name_twice", ONE + ("-t", TASK), 5, 0, (TASK, "27", "31")),
-    Case("approval_pending", ONE + ("-t", TASK), 6, 0, (TASK, "approval")),
-    Case("standby_both", PAIR + ("-t", TASK, "--timeout", "1.5"), 6, 0, ("standby",)),
-    Case("command_refused", ONE + ("-S", SESSION), 6, 1,
-         ("IWNR9003E", "The Backup command in the ITSO_SGC_LAH81 session is not valid now.")),
-    Case("task_refused", ONE + ("-t", TASK), 6, 1,
-         ("IWNR9004E", "The scheduled task ITSO_SGC_H3_LAH81 cannot be run.")),
-    Case("task_error", ONE + ("-t", TASK), 7, 1,
-         ("IWNR9001E", "The SuspendH2H3 command in the ITSO_MGM_ACA91 session failed.")),
-    Case("task_error_after_backup", ONE + ("-t", TASK), 7, 1,
-         ("IWNR9002E", "The Start H1->H2->H3 command in the ITSO_MGM_ACA91 session failed.",
-          "1641381700")),
-    Case("task_without_backup", ONE + ("-t", TASK), 7, 1, (TASK, "IWNR2212I")),
-    Case("session_without_backup", ONE + ("-S", SESSION), 7, 1, (SESSION,)),
+    Case("task_run", (*ONE, "-t", TASK), code=0, triggers=1, told=("1641381700", TASK, SERVERS[1])),
+    Case(
+        "session_backup",
+        (*ONE, "-S", SESSION),
+        code=0,
+        triggers=1,
+        told=("1641920996", SESSION, SERVERS[1]),
+    ),
+    Case("csm_6_3_1", (*ONE, "-t", "ITSO_SGC_H1_LAH81"), code=0, triggers=1, told=("1641381692",)),
+    Case("task_running", (*ONE, "-t", TASK), code=0, triggers=0, told=("1641381700", TASK)),
+    Case(
+        "standby_first",
+        (*PAIR, "-t", TASK),
+        code=0,
+        triggers=1,
+        told=("1641381700", TASK, SERVERS[2]),
+    ),
+    Case("login_refused", (*ONE, "-t", TASK), code=4, triggers=0, told=(SERVERS[1], "401")),
+    Case(
+        "login_without_token",
+        (*ONE, "-t", TASK),
+        code=4,
+        triggers=0,
+        told=("IWNR9005E", "The user admin could not be authenticated."),
+    ),
+    Case(
+        "name_unknown",
+        (*ONE, "-t", "ITSO_SGC_H3_LAH18"),
+        code=5,
+        triggers=0,
+        told=("ITSO_SGC_H3_LAH18", TASK),
+    ),
+    Case("name_twice", (*ONE, "-t", TASK), code=5, triggers=0, told=(TASK, "27", "31")),
+    Case("approval_pending", (*ONE, "-t", TASK), code=6, triggers=0, told=(TASK, "approval")),
+    Case(
+        "standby_both",
+        (*PAIR, "-t", TASK, "--timeout", "1.5"),
+        code=6,
+        triggers=0,
+        told=("standby",),
+    ),
+    Case(
+        "command_refused",
+        (*ONE, "-S", SESSION),
+        code=6,
+        triggers=1,
+        told=("IWNR9003E", "The Backup command in the ITSO_SGC_LAH81 session is not valid now."),
+    ),
+    Case(
+        "task_refused",
+        (*ONE, "-t", TASK),
+        code=6,
+        triggers=1,
+        told=("IWNR9004E", "The scheduled task ITSO_SGC_H3_LAH81 cannot be run."),
+    ),
+    Case(
+        "task_error",
+        (*ONE, "-t", TASK),
+        code=7,
+        triggers=1,
+        told=("IWNR9001E", "The SuspendH2H3 command in the ITSO_MGM_ACA91 session failed."),
+    ),
+    Case(
+        "task_error_after_backup",
+        (*ONE, "-t", TASK),
+        code=7,
+        triggers=1,
+        told=(
+            "IWNR9002E",
+            "The Start H1->H2->H3 command in the ITSO_MGM_ACA91 session failed.",
+            "1641381700",
+        ),
+    ),
+    Case("task_without_backup", (*ONE, "-t", TASK), code=7, triggers=1, told=(TASK, "IWNR2212I")),
+    Case("session_without_backup", (*ONE, "-S", SESSION), code=7, triggers=1, told=(SESSION,)),
 ]
 
 
-class Clock:
-    """Stands in for the module `time`: time passes only by sleeping."""
-
-    def __init__(self) -> None:
-        self.passed = 0.0
-
-    def sleep(self, seconds: float) -> None:
-        assert seconds >= 0
-        self.passed += seconds
-
-    def monotonic(self) -> float:
-        return 5000.0 + self.passed
-
-    def time(self) -> float:
-        return 1641381690.0 + self.passed
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(time, name)
+def recording(name: str) -> Any:
+    return json.loads((RECORDINGS / f"{name}.json").read_text(encoding="ascii"))
 
 
 class Strict(OrderedRegistry):
@@ -82,12 +119,12 @@ class Strict(OrderedRegistry):
     def find(self, request: Any) -> Any:
         found, reasons = super().find(request)
         if found is None:  # not for the program to catch: this is no Exception
-            pytest.fail("unexpected: %s %s; %s" % (request.method, request.url, reasons))
+            pytest.fail(f"unexpected: {request.method} {request.url}; {reasons}")
         return found, reasons
 
 
 def url(request: Dict[str, Any]) -> str:
-    return "https://%s:9559/CSM/web%s" % (SERVERS[request.get("server", 1)], request["path"])
+    return "https://{}:9559/CSM/web{}".format(SERVERS[request.get("server", 1)], request["path"])
 
 
 def expected(exchanges: List[Dict[str, Any]], count: int) -> List[Dict[str, Any]]:
@@ -106,8 +143,11 @@ def replay(mock: responses.RequestsMock, exchanges: List[Dict[str, Any]]) -> Non
         reply = exchange["reply"]
         body = {"json": reply["json"]} if "json" in reply else {"body": reply["text"]}
         mock.add(
-            exchange["request"]["method"], url(exchange["request"]), status=reply["status"],
-            headers=reply.get("headers"), **body,
+            exchange["request"]["method"],
+            url(exchange["request"]),
+            status=reply["status"],
+            headers=reply.get("headers"),
+            **body,
         )
 
 
@@ -140,65 +180,65 @@ def triggers(calls: List[Any]) -> int:
     )
 
 
-class Run(NamedTuple):
-    code: int
-    out: str
-    err: str
+class Replay(NamedTuple):
+    """What came of it: the result, the requests, and how long it took by the program's clock."""
+
+    result: Result
     calls: List[Any]
     seconds: float
 
 
 @pytest.fixture
-def replayed(program, recording, monkeypatch, capsys):
+def replayed(monkeypatch: pytest.MonkeyPatch) -> Callable[[Case], Replay]:
     """Run the program in this process against the recording of a case."""
 
-    def run(case: Case) -> Run:
+    def run(case: Case) -> Replay:
         for name in ("CSM_USER", "CSM_USER_PASSWD", "RULE_ID", "RULE_NAME"):
             monkeypatch.delenv(name, raising=False)
-        clock = Clock()
+        clock = StandingClock(1641381690.0)
         with responses.RequestsMock(assert_all_requests_are_fired=False, registry=Strict) as mock:
             replay(mock, recording(case.recording)["exchanges"])
-            code = program.main(list(case.arguments) + ["-u", USER, "-p", PASSWORD], clock=clock)
+            result = run_inside(*case.arguments, "-u", USER, "-p", PASSWORD, clock=clock)
             calls = list(mock.calls)
-        return Run(code, *capsys.readouterr(), calls, clock.passed)
+        return Replay(result, calls, clock.passed)
 
     return run
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.recording)
-def test_replay(case, replayed, recording):
-    code, out, err, calls, seconds = replayed(case)
-    print(out, err)  # shown where an assertion below fails
+def test_replay(case: Case, replayed: Callable[[Case], Replay]) -> None:
+    result, calls, seconds = replayed(case)
+    print(result.text)  # shown where an assertion below fails
     check_requests(calls, recording(case.recording)["exchanges"])
     assert triggers(calls) == case.triggers
-    assert code == case.code
-    told = out if case.code == 0 else err
+    assert result.code == case.code
+    told = result.out if case.code == 0 else result.err
     for fact in case.told:
         assert fact in told
-    assert out.count("\n") == (1 if case.code == 0 else 0)
+    assert result.out.count("\n") == (1 if case.code == 0 else 0)
     assert seconds < 100
-    assert PASSWORD not in out + err
-    assert "token-of-the-recording" not in out + err
-    assert "Traceback" not in err
+    assert PASSWORD not in result.text
+    assert "token-of-the-recording" not in result.text
+    assert "Traceback" not in result.err
 
 
 @pytest.mark.parametrize("name", ["task_without_backup", "session_without_backup"])
-def test_late_backup_is_waited_for(name, replayed):
+def test_late_backup_is_waited_for(name: str, replayed: Callable[[Case], Replay]) -> None:
     """A run that ended without a backup gets 60 s for a late one, and not much more."""
     run = replayed(next(case for case in CASES if case.recording == name))
-    assert run.code == 7
+    assert run.result.code == 7
     assert 60 <= run.seconds <= 75
 
 
-def test_every_recording_is_replayed_and_described():
+def test_every_recording_is_replayed_and_described() -> None:
     names = {path.stem for path in RECORDINGS.glob("*.json")}
     assert names == {case.recording for case in CASES}
     readme = (RECORDINGS / "README.md").read_text(encoding="ascii")
     for name in names:
-        assert "`%s`" % name in readme
+        assert f"`{name}`" in readme
 
 
-def test_recordings_have_the_documented_form(recording):
+def test_recordings_have_the_documented_form() -> None:
     for case in CASES:
         content = recording(case.recording)
         assert set(content) == {"about", "exchanges"}

@@ -1,12 +1,15 @@
 """IBM's own client, pyCSM, drives the simulated server, so that the simulation is held to somebody
 else's client and not only to ours. (Its wait_for_state is left out: that of 1.0.12 is broken.)"""
+
 import sys
-import time
-from typing import Any, Iterator, List
+from typing import Any, Iterator
 
 import pytest
-from harness import PASSWORD, USER
-from simulated_csm import SimulatedCsm
+
+from csm import SimulatedCsm
+from support.checks import paths
+from support.program import PASSWORD, USER
+from support.scenes import SESSION, TASK, wait_for
 
 if sys.version_info < (3, 10):
     pytest.skip("pyCSM wants Python 3.10 or newer", allow_module_level=True)
@@ -14,9 +17,6 @@ if sys.version_info < (3, 10):
 import requests
 from pyCSM.clients.session_client import sessionClient
 from pyCSM.clients.system_client import systemClient
-
-SESSION = "ITSO_SGC_LAH81"
-TASK = "ITSO_SGC_H3_LAH81"  # the task 27, and the session which it backs up
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # pyCSM verifies no certificate
 
@@ -26,16 +26,11 @@ def csm(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedCsm]:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with SimulatedCsm(backup_seconds=0.1) as server:
         yield server
-    assert server.errors == []
 
 
 @pytest.fixture
 def client(csm: SimulatedCsm) -> Any:
     return sessionClient(csm.host, csm.port, USER, PASSWORD)
-
-
-def paths(csm: SimulatedCsm) -> List[str]:
-    return ["%s %s" % (each.method, each.path[len("/CSM/web"):]) for each in csm.requests]
 
 
 def test_log_in(csm: SimulatedCsm) -> None:
@@ -47,7 +42,7 @@ def test_log_in(csm: SimulatedCsm) -> None:
 def test_wrong_password(csm: SimulatedCsm) -> None:
     with pytest.raises(requests.HTTPError):
         sessionClient(csm.host, csm.port, USER, "wrong")
-    csm.world.bad_login = "no-token"
+    csm.world.dialect.bad_login = "no-token"
     with pytest.raises(requests.HTTPError):
         sessionClient(csm.host, csm.port, USER, "wrong")
 
@@ -61,24 +56,25 @@ def test_tasks(csm: SimulatedCsm, client: Any) -> None:
 
 
 def test_sessions(csm: SimulatedCsm, client: Any) -> None:
-    overview, short = client.get_session_overviews().json(), \
-        client.get_session_overviews_short().json()
+    overview, short = (
+        client.get_session_overviews().json(),
+        client.get_session_overviews_short().json(),
+    )
     assert [each["name"] for each in overview] == [each["name"] for each in short]
     assert SESSION in [each["name"] for each in short if each["rulesname"] == "Safeguarded Copy"]
     shown = client.get_session_info(SESSION).json()
-    assert shown["name"] == SESSION and shown["backupInfo"][0]["BackupResults"]
+    assert shown["name"] == SESSION
+    assert shown["backupInfo"][0]["BackupResults"]
     assert "Backup" in client.get_available_commands(SESSION).json()
     assert client.get_session_info("MM HS").json()["name"] == "MM HS"  # a blank in the path
     assert "Start H1->H2" in client.get_available_commands("MM HS").json()
 
 
-@pytest.mark.parametrize("synchronous, message", [(False, "IWNR2211I"), (True, "IWNR2212I")])
+@pytest.mark.parametrize(("synchronous", "message"), [(False, "IWNR2211I"), (True, "IWNR2212I")])
 def test_run_a_task(csm: SimulatedCsm, client: Any, synchronous: bool, message: str) -> None:
     reply = client.run_scheduled_task(27, synchronous=synchronous).json()
     assert reply["msg"] == message
-    deadline = time.monotonic() + 10
-    while client.get_scheduled_task(27).json()["running"] and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_for(lambda: not client.get_scheduled_task(27).json()["running"])
     assert client.get_scheduled_task(27).json()["lastmessage"].startswith("IWNR2212I")
     newest = client.get_session_info(TASK).json()["backupInfo"][0]["BackupResults"][0]
     assert csm.world.backups_made == [(TASK, newest["backupID"])]
@@ -87,9 +83,11 @@ def test_run_a_task(csm: SimulatedCsm, client: Any, synchronous: bool, message: 
 
 def test_back_up_a_session(csm: SimulatedCsm, client: Any) -> None:
     reply = client.run_session_command(SESSION, "Backup").json()
-    assert reply["msg"] == "IWNR1026I" and SESSION in reply["msgTranslated"]
+    assert reply["msg"] == "IWNR1026I"
+    assert SESSION in reply["msgTranslated"]
     newest = client.get_session_info(SESSION).json()["backupInfo"][0]["BackupResults"][0]
-    assert csm.world.backups_made == [(SESSION, newest["backupID"])] and newest["valid"] is True
+    assert csm.world.backups_made == [(SESSION, newest["backupID"])]
+    assert newest["valid"] is True
     assert [each[:2] for each in csm.world.triggers] == [("session", SESSION)]
 
 
@@ -98,7 +96,8 @@ def test_refusals(csm: SimulatedCsm, client: Any) -> None:
     assert client.run_session_command("MM HS", "Backup").json()["msg"][-1] == "E"
     csm.world.task(27).outcome = "refuse"
     assert client.run_scheduled_task(27).json()["msg"][-1] == "E"
-    assert csm.world.triggers == [] and csm.world.backups_made == []
+    assert csm.world.triggers == []
+    assert csm.world.backups_made == []
 
 
 def test_a_token_that_has_expired(csm: SimulatedCsm, client: Any) -> None:

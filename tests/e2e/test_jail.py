@@ -1,0 +1,353 @@
+"""QRadar's custom action: a chroot jail, and event values that an attacker may have picked."""
+
+import contextlib
+import fcntl
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Union
+
+import pytest
+
+from csm import SimulatedCsm
+from support.program import (
+    PASSWORD,
+    PROGRAM,
+    PROGRAM_PYTHON,
+    USER,
+    Result,
+    finish,
+    run_inside,
+    run_program,
+    run_python,
+    server_options,
+    start_program,
+)
+from support.scenes import PAYROLL, PAYROLL_TASK, TASK
+from support.syslog import Udp, parse_leef
+
+RULE = {"RULE_ID": "100523", "RULE_NAME": "Ransomware: many files renamed", "LANG": "C"}
+SCRIPT = "customaction_7.script"
+NOBODY = 65534
+
+# Of the standard library: what is big, and of no use to a program without a window.
+PRUNED = shutil.ignore_patterns(
+    "test",
+    "tests",
+    "idlelib",
+    "lib2to3",
+    "tkinter",
+    "ensurepip",
+    "turtledemo",
+    "pydoc_data",
+    "config-*",
+    "site-packages",
+    "dist-packages",
+    "*.a",
+    "*.opt-?.pyc",
+)
+
+# Asked of the interpreter that the program is run with: what a jail for it must hold.
+INVENTORY = """
+import json, os, subprocess, sys
+before = set(sys.modules)
+import requests, urllib3
+packages = {}
+for name in set(sys.modules) - before:
+    top = sys.modules.get(name.split(".")[0])
+    path = getattr(top, "__file__", None) or ""
+    if "-packages" in path:
+        packages[os.path.dirname(path) if os.path.basename(path) == "__init__.py" else path] = 1
+base = os.path.realpath(sys.executable)
+site = subprocess.check_output([base, "-c", "import site; print(site.getsitepackages()[0])"])
+print(json.dumps({"executable": base, "site": site.decode().strip(), "packages": sorted(packages),
+                  "stdlib": os.path.dirname(os.__file__)}))
+"""
+
+# name -> (what comes after "--", what is recorded of it)
+ARGUMENT = Union[str, bytes]
+
+EVENTS: Dict[str, Any] = {
+    "help": (["-h"], ["-h"]),
+    "check": (["--check"], ["--check"]),
+    "insecure": (["--insecure"], ["--insecure"]),
+    "list": (["--list", "--no-wait", "--version"], ["--list", "--no-wait", "--version"]),
+    "other task": (
+        ["--csm_task=thomastest", "-t", "thomastest"],
+        ["--csm_task=thomastest", "-t", "thomastest"],
+    ),
+    "empty": ([""], [""]),
+    "nothing": ([], []),
+    "long": (["A" * 10240], ["A" * 10240]),
+    "newlines": (["a\nb\r\nc"], ["abc"]),
+    "tabs": (["a\tb"], ["ab"]),
+    "pipes": (["|LEEF:2.0|x|", "^cat=ok^"], ["|LEEF:2.0|x|", "^cat=ok^"]),
+    "escapes": (["\x1b]0;title\x07\x1b[2Jx\x9b31m"], ["]0;title[2Jx31m"]),
+    "direction": (["ab\u202egpj.exe\u2028x"], ["abgpj.exex"]),
+    "second": (["1", "--", "2", "--"], ["1", "--", "2", "--"]),
+    "quotes": (["\"'`$(id)\\ {}%s%n"], ["\"'`$(id)\\ {}%s%n"]),
+    "unicode": (["Z\u00fcrich \u2603"], ["Z\u00fcrich \u2603"]),
+    "invalid UTF-8": ([b"a\xff\xfe\x80b"], ["a\ufffd\ufffd\ufffdb"]),
+}
+
+
+# --- The jail -----------------------------------------------------------------------------------
+
+
+class Jail(NamedTuple):
+    root: pathlib.Path
+    prefix: List[str]  # of the command: what goes into the jail
+    python: str  # seen from within
+
+    def run(self, *arguments: ARGUMENT) -> Result:
+        script = SCRIPT if self.prefix else str(self.root / SCRIPT)
+        process = subprocess.Popen(
+            [*self.prefix, self.python, script, *arguments],
+            env=RULE,
+            cwd=self.root,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            preexec_fn=lambda: os.close(0),
+        )
+        return finish(process)
+
+
+def link(source: str, target: str) -> None:
+    """A hard link where one can be made: it takes no time and no space."""
+    try:
+        os.link(os.path.realpath(source), target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def put(root: pathlib.Path, source: str, destination: str = "") -> None:
+    """Copy a file or a folder into the jail: to the same path, unless told otherwise."""
+    target = root / (destination or os.path.abspath(source)).lstrip("/")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not os.path.isdir(source):
+        link(source, str(target))
+    elif not target.exists():
+        shutil.copytree(
+            source, target, ignore=PRUNED, copy_function=link, ignore_dangling_symlinks=True
+        )
+
+
+def libraries(files: Sequence[str]) -> List[str]:
+    """The shared libraries that these need, and the loader."""
+    told = subprocess.run(
+        ["ldd", *files], check=False, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    found = set(re.findall(r"(?:=>|^)\s*(/\S+) \(0x", told.stdout.decode(), re.M))
+    # A thread that ends needs this one; the C library loads it only then, so ldd does not tell.
+    gcc = {os.path.join(os.path.dirname(path), "libgcc_s.so.1") for path in found}
+    return sorted(found | {path for path in gcc if os.path.exists(path)})
+
+
+def build_jail(root: pathlib.Path) -> str:
+    """Nothing but a Python, the two packages with what they need, and the program."""
+    found = json.loads(run_python(INVENTORY))
+    put(root, found["executable"])
+    put(root, found["stdlib"])
+    for path in found["packages"]:
+        put(root, path, os.path.join(found["site"], os.path.basename(path)))
+    binaries = [str(path) for path in root.rglob("*.so")] + [found["executable"]]
+    for path in libraries(binaries):
+        if not path.startswith(str(root)):
+            put(root, path)
+    shutil.copy2(PROGRAM, root / SCRIPT)
+    for name in (root, root / SCRIPT):
+        name.chmod(0o555)
+    return str(found["executable"])
+
+
+def ways_in(root: pathlib.Path) -> Iterator[List[str]]:
+    """The commands that change into the jail, the nearest to the real one first."""
+    chroot, unshare = (
+        shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin") or name
+        for name in ("chroot", "unshare")
+    )
+    if os.geteuid() == 0:
+        yield [chroot, f"--userspec={NOBODY}:{NOBODY}", "--groups=", str(root)]
+    yield [unshare, "--user", "--map-root-user", chroot, str(root)]
+
+
+@pytest.fixture(scope="session")
+def jail(tmp_path_factory: Any) -> Jail:
+    """Built once, for all workers of pytest-xdist."""
+    folder = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        folder = folder.parent
+    root, ready = folder / "jail", folder / "jail.ready"
+    with open(str(folder / "jail.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not ready.exists():
+            root.mkdir()
+            ready.write_text(build_jail(root))
+    python = ready.read_text()
+    for prefix in ways_in(root):
+        with contextlib.suppress(OSError):
+            streams: Dict[str, Any] = {"stdin": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            if subprocess.call([*prefix, python, "-c", ""], **streams) == 0:
+                return Jail(root, prefix, python)
+    # Where nobody may chroot: the same files, still no environment, no stdin, no writable folder.
+    return Jail(root, [], str(root) + python)
+
+
+def rows(csm: SimulatedCsm, *more: str) -> List[str]:
+    """The fixed rows of the custom action's form, each of which is one argument."""
+    return [
+        "--csm_server=127.0.0.1",
+        f"--csm_port={csm.port}",
+        "--csm_user=" + USER,
+        "--csm_user_passwd=" + PASSWORD,
+        "--csm_task=" + PAYROLL_TASK,
+        "--fingerprint=" + csm.fingerprint,
+        *more,
+        "--",
+    ]
+
+
+def one_backup(csm: SimulatedCsm) -> str:
+    """-> the id of the one backup that the server made."""
+    assert len(csm.world.attempts) == 1
+    assert [(kind, name) for kind, name, _ in csm.world.triggers] == [("task", PAYROLL_TASK)]
+    ((session, backup_id),) = csm.world.backups_made
+    assert session == PAYROLL
+    return backup_id
+
+
+def assert_lines(text: str) -> None:
+    """Each line is a log line of its own, and none holds a control character."""
+    for line in text.splitlines():
+        assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ [A-Z]+ \S", line)
+        assert line.isprintable()
+
+
+def test_custom_action(jail: Jail) -> None:
+    """All that the jail lacks, and all hostile values at once."""
+    values = [value for given, _ in EVENTS.values() for value in given]
+    recorded = [value for _, kept in EVENTS.values() for value in kept]
+    with SimulatedCsm() as csm, Udp() as receiver:
+        result = jail.run(*rows(csm, "--json", f"--leef=127.0.0.1:{receiver.port}"), *values)
+        assert result.code == 0, result.text
+        backup_id = one_backup(csm)
+        found = result.json
+        assert found["outcome"] == "verified"
+        assert found["started"] == "yes"
+        assert [each["backup"]["id"] for each in found["sessions"]] == [backup_id]
+        assert found["event"] == recorded
+        assert found["rule_id"] == RULE["RULE_ID"]
+        assert found["rule_name"] == RULE["RULE_NAME"]
+        assert_lines(result.err)
+        event = parse_leef(receiver.receive())
+        assert event.id == "verified"
+        assert event["backups"] == backup_id
+        assert event["rule_id"] == RULE["RULE_ID"]
+        assert event["rule_name"] == RULE["RULE_NAME"]
+        assert receiver.receive(0.05) == b""
+    # The jail is what it claims to be, and nothing was written there.
+    assert not (jail.root / "dev").exists()
+    assert not (jail.root / "etc").exists()
+    assert sorted(each.name for each in jail.root.iterdir() if each.is_file()) == [SCRIPT]
+
+
+def test_custom_action_text(jail: Jail) -> None:
+    """One line on stdout, whatever the event; one per log line on stderr."""
+    values = [value for given, _ in EVENTS.values() for value in given]
+    with SimulatedCsm() as csm:
+        result = jail.run(*rows(csm), *values)
+        assert result.code == 0, result.text
+        (line,) = result.out.splitlines()
+        assert line.isprintable()
+        assert one_backup(csm) in line
+        assert_lines(result.err)
+        assert PASSWORD not in result.text
+
+
+def test_jail_is_unprivileged(jail: Jail) -> None:
+    code = "import os, sys; print(os.getuid(), os.path.exists('/proc'), sys.stdin, os.getcwd())"
+    if f"--userspec={NOBODY}:{NOBODY}" not in jail.prefix:
+        return  # not run as root: an unprivileged user anyway
+    told = subprocess.run(
+        [*jail.prefix, jail.python, "-c", code],
+        check=True,
+        stdout=subprocess.PIPE,
+        env=RULE,
+        preexec_fn=lambda: os.close(0),
+    )
+    assert told.stdout.decode().split() == [str(NOBODY), "False", "None", "/"]
+
+
+@pytest.mark.parametrize("module", ["requests", "urllib3"])
+def test_module_missing(module: str, tmp_path: pathlib.Path) -> None:
+    """-S: an interpreter without site packages. One of the two alone is of no use either."""
+    (tmp_path / SCRIPT).write_bytes(PROGRAM.read_bytes())
+    if module == "urllib3":  # a requests that is there, and needs what is not
+        (tmp_path / "requests.py").write_text("import urllib3\n")
+    result = finish(start_program(str(tmp_path / SCRIPT), "--csm_server=127.0.0.1", path="-S"))
+    assert result.code == 2
+    assert result.out == ""
+    (line,) = result.err.splitlines()
+    version = run_python("import platform; print(platform.python_version())")
+    for fact in (module, PROGRAM_PYTHON, version.strip()):
+        assert fact in line
+
+
+# --- Event values -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_event_value(name: str) -> None:
+    """Each hostile value alone: it is recorded, and changes nothing about the backup."""
+    given, recorded = EVENTS[name]
+    values = [os.fsdecode(value) for value in given]
+    with SimulatedCsm(backup_seconds=0.02) as csm, Udp() as receiver:
+        result = run_inside(*rows(csm, "--json", f"--leef=127.0.0.1:{receiver.port}"), *values)
+        assert result.code == 0, result.text
+        backup_id = one_backup(csm)
+        assert result.json["event"] == recorded
+        assert len(result.out.splitlines()) == 1
+        assert result.out.rstrip("\n").isprintable()
+        assert_lines(result.err)
+        event = parse_leef(receiver.receive())
+        assert (event.id, event["backups"], event["exit_code"]) == ("verified", backup_id, "0")
+        whole = ",".join(recorded).replace("|", "_").replace("^", "_")
+        assert event["event"] == whole if len(whole) < 100 else whole.startswith(event["event"])
+        assert receiver.receive(0.02) == b""
+
+
+@pytest.mark.parametrize("value", ["-h", "--check", "--insecure", ""])
+def test_event_value_needs_the_separator(value: str) -> None:
+    """Without "--" such a value is an argument; this shows that the tests above show something."""
+    with SimulatedCsm() as csm:
+        result = run_inside(*rows(csm)[:-1], value)
+        assert csm.world.attempts == []
+        assert result.code in (0, 2)
+
+
+@pytest.mark.parametrize(
+    "env",
+    [{}, {"LANG": "C"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}],
+    ids=["", "C", "really C"],
+)
+def test_event_that_is_not_ascii(csm: SimulatedCsm, env: Dict[str, str]) -> None:
+    """Whatever the locale is, nothing about an event may prevent the backup."""
+    values = [
+        "jos\u00e9 \u5c71\u3000\u7530\u00a0".encode(),
+        b"\xff\xfe",
+        b"\xed\xa0\x80",
+        "\U0001f525".encode(),
+    ]
+    arguments = [*server_options(csm), "-t", TASK, "--json", "--"]
+    result = run_program(*arguments, *values, env={**env, "RULE_NAME": b"r\xc3\xa8gle \xff"})
+    assert result.code == 0, result.err
+    assert len(csm.world.triggers) == len(csm.world.backups_made) == 1
+    told = result.json
+    assert told["event"][0] == "jos\u00e9 \u5c71\u3000\u7530\u00a0"  # its blanks, too
+    assert told["event"][3] == "\U0001f525"
+    assert told["rule_name"] == "r\u00e8gle \ufffd"
+    assert len(told["event"]) == 4

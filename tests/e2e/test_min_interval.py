@@ -1,0 +1,156 @@
+"""--min-interval: a recent backup is enough, and of many runs at once one triggers."""
+
+import fcntl
+import pathlib
+import shutil
+import time
+from typing import Any, Dict, List, NamedTuple
+
+import pytest
+
+from csm import Backup, SimulatedCsm
+from support.program import PROGRAM, finish, load, run_inside, server_options, start_program
+from support.scenes import PAYROLL, PAYROLL_TASK, TASK, each_task
+
+# --- How old the newest backup is ---------------------------------------------------------------
+
+
+class Case(NamedTuple):
+    age: float  # of the newest backup, in minutes by the server's clock
+    offset: float  # of the server's clock, in minutes
+    valid: bool
+    triggers: int
+
+
+AGES = {
+    "recent": Case(age=10, offset=0, valid=True, triggers=0),
+    "old": Case(age=40, offset=0, valid=True, triggers=1),
+    "recent, the clock here is slow": Case(age=10, offset=300, valid=True, triggers=0),
+    "recent, the clock here is fast": Case(age=10, offset=-300, valid=True, triggers=0),
+    "old, the clock here is slow": Case(age=40, offset=35, valid=True, triggers=1),
+    "old, the clock here is fast": Case(age=40, offset=-300, valid=True, triggers=1),
+    "recent, not valid": Case(age=10, offset=0, valid=False, triggers=1),
+    "from the future": Case(age=-20, offset=0, valid=True, triggers=1),
+    "from the future, the clock here is fast": Case(age=-20, offset=-300, valid=True, triggers=1),
+}
+
+
+@pytest.mark.parametrize("name", AGES)
+def test_min_interval(name: str) -> None:
+    case = AGES[name]
+    with SimulatedCsm(backup_seconds=0.02, clock_offset=case.offset * 60) as csm:
+        newest = Backup(int(csm.world.clock() - case.age * 60), case.valid)
+        csm.world.session(PAYROLL).backups.insert(0, newest)
+        result = run_inside(
+            *server_options(csm), "-t", PAYROLL_TASK, "--min-interval", "30", "--json"
+        )
+        assert result.code == 0
+        assert len(csm.world.triggers) == case.triggers
+        assert result.json["outcome"] == ("verified" if case.triggers else "skipped")
+        assert result.json["started"] == ("yes" if case.triggers else "no")
+
+
+def spoil(value: Any) -> Any:
+    return lambda record: dict(record, backupInfo=value)
+
+
+UNREADABLE: Dict[str, Any] = {
+    "missing": lambda record: {key: record[key] for key in record if key != "backupInfo"},
+    "null": spoil(None),
+    "text": spoil("x"),
+    "numbers": spoil([1, 2]),
+    "no results": spoil([{"backupSequence": "H1-B1"}]),
+    "results of another kind": spoil([{"backupSequence": "H1-B1", "BackupResults": "x"}]),
+    "no times": spoil([{"BackupResults": [{"valid": True, "numCopySets": "8"}]}]),
+    "valid unknown": spoil([{"BackupResults": [{"backupID": f"{int(time.time())}"}]}]),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_min_interval_unreadable(name: str) -> None:
+    """What cannot be read never prevents a backup."""
+    with SimulatedCsm(backup_seconds=0.02) as csm:
+        csm.world.session(PAYROLL).backups.insert(0, Backup(int(time.time()) - 600))
+
+        def mutate(request: Any, value: Any) -> Any:
+            before = request.path.endswith("Payroll") and not csm.world.triggers
+            return UNREADABLE[name](value) if before and "backupInfo" in value else value
+
+        csm.mutate = mutate
+        result = run_inside(*server_options(csm), "-t", PAYROLL_TASK, "--min-interval", "30")
+        assert len(csm.world.triggers) == 1
+        assert result.code == 0, result.text
+
+
+def test_min_interval_needs_every_session() -> None:
+    """One of two sessions has no recent backup: the task is run."""
+    with SimulatedCsm(backup_seconds=0.02) as csm:
+        csm.world.session(PAYROLL).backups.insert(0, Backup(int(time.time()) - 600))
+        csm.world.add_task(60, "Both", [(PAYROLL, "Backup"), ("ITSO_SGC_LAH81", "Backup")])
+        result = run_inside(*server_options(csm), "-t", "Both", "--min-interval", "30")
+        assert result.code == 0
+        assert len(csm.world.triggers) == 1
+        assert len(csm.world.backups_made) == 2
+
+
+# --- Many at once -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("triggers", "more"),
+    [(1, ["--timeout", "40", "--request-timeout", "1"]), (0, ["--check"])],
+    ids=["run", "check"],
+)
+def test_lock_that_somebody_else_holds(
+    tmp_path: pathlib.Path, triggers: int, more: List[str]
+) -> None:
+    """Waiting for it must leave the time for a backup; --check, which triggers none, does not."""
+    copy = shutil.copy(PROGRAM, tmp_path / "program.py")
+    with SimulatedCsm() as csm, open(copy, "rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        arguments = [*server_options(csm), "-t", TASK, "--min-interval", "60", *more]
+        result = run_inside(*arguments, program=load(copy))
+        assert result.code == 0
+        assert len(csm.world.triggers) == triggers
+        assert result.seconds < 30
+
+
+def test_ten_runs_at_once(tmp_path: pathlib.Path) -> None:
+    """The server shows only after a while that it runs: whoever comes then must wait."""
+    copy = shutil.copy(PROGRAM, tmp_path / "program.py")
+    with SimulatedCsm(backup_seconds=0.6) as csm:
+        csm.mutate = lambda request, reply: each_task(
+            reply,
+            {"running": False}
+            if (csm.world.triggers and time.time() < csm.world.triggers[0][2] + 0.4)
+            else {},
+        )
+        options = [*server_options(csm), "-t", TASK, "--min-interval", "60"]
+        runs = [finish(run) for run in [start_program(*options, path=copy) for _ in range(10)]]
+        assert len(csm.world.attempts) == 1
+        assert [run.code for run in runs] == [0] * 10
+        told = [run.out.split(":")[0] for run in runs]
+        assert set(told) <= {"verified", "skipped"}
+        assert "verified" in told
+
+
+@pytest.mark.parametrize(
+    ("target", "hosts"),
+    [(["-t", PAYROLL_TASK], 1), (["-S", PAYROLL], 1), (["-t", PAYROLL_TASK], 10)],
+    ids=["task", "session", "task, from ten hosts"],
+)
+def test_ten_at_once(target: List[str], hosts: int, tmp_path: pathlib.Path) -> None:
+    """A noisy rule. Nine of them join the run, or find it recent. A copy of the file stands for
+    another host: what is locked there is not locked here."""
+    scripts = [shutil.copy2(str(PROGRAM), str(tmp_path / str(number))) for number in range(hosts)]
+    # Without the lock, CSM itself refuses a second run, but only for as long as the first lasts.
+    with SimulatedCsm(backup_seconds=0.5 if hosts == 1 else 2.5) as csm:
+        arguments = [*server_options(csm), *target, "--min-interval", "30", "--json"]
+        running = [start_program(*arguments, path=scripts[at % hosts]) for at in range(10)]
+        results = [finish(process) for process in running]
+        assert [result.code for result in results] == [0] * 10, results
+        assert len(csm.world.triggers) == 1
+        assert len(csm.world.backups_made) == 1
+        outcomes = [result.json["outcome"] for result in results]
+        assert "verified" in outcomes
+        assert set(outcomes) <= {"verified", "skipped"}

@@ -1,0 +1,157 @@
+"""Which task or session a name means: found, not found, found twice, odd.
+
+Names that are there, in a run to its end: test_verdict.py."""
+
+import difflib
+import json
+from typing import Any, List
+
+import pytest
+
+from csm import SimulatedCsm
+from support.checks import is_trigger
+from support.program import run_inside, server_options
+from support.scenes import PAYROLL, PAYROLL_TASK, TASK, each_task
+
+# --- Lists of names -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/scheduledtasks", "/short"])
+@pytest.mark.parametrize(("option", "name"), [("-t", TASK), ("-t", PAYROLL)])
+def test_list_that_is_empty_for_once(path: str, option: str, name: str) -> None:
+    """As of a server that has just started: no reason to say that a name is not there."""
+    left = [path]
+    with SimulatedCsm(backup_seconds=0.01) as csm:
+        csm.mutate = lambda request, reply: (
+            [] if (request.path.endswith(path) and left and left.pop()) else reply
+        )
+        result = run_inside(*server_options(csm), option, name)
+        assert result.code == 0
+        assert len(csm.world.triggers) == len(csm.world.backups_made) == 1
+        assert [each.path.rpartition("/")[2] for each in csm.requests if is_trigger(each)] == [
+            "27" if name == TASK else "SGC%20Payroll"
+        ]  # not the session of the task's name
+
+
+def test_task_that_is_listed_twice() -> None:
+    """With one id: that is one task."""
+    with SimulatedCsm(backup_seconds=0.02) as csm:
+        csm.mutate = lambda request, reply: 2 * reply if isinstance(reply, list) else reply
+        result = run_inside(*server_options(csm), "-t", TASK)
+        assert result.code == 0
+        assert len(csm.world.triggers) == 1
+        assert csm.world.backups_made[0][1] in result.out
+
+
+ODD_TASKS = [
+    {"id": 98},
+    {"id": None, "name": "SGC odd"},
+    "SGC odd",
+    None,
+    {"id": 99, "name": "SGC odd", "actions": [{"step": 1, "command": "Backup"}]},
+]
+
+ODD_SESSIONS = [{"rulesname": "Safeguarded Copy"}, {"name": None}, "SGC odd", None]
+
+
+def run_with_odd_entries(path: str, odd: List[Any], *named: str) -> None:
+    with SimulatedCsm(backup_seconds=0.01) as csm:
+        csm.mutate = lambda request, reply: (
+            odd + reply + odd if request.path.endswith(path) else reply
+        )
+        result = run_inside(*server_options(csm), *named, "--timeout", "60")
+        assert result.code == 0
+        assert len(csm.world.triggers) == 1
+        assert len(csm.world.backups_made) == 1
+        assert csm.world.backups_made[0][1] in result.out
+
+
+@pytest.mark.parametrize("odd", ODD_TASKS, ids=str)
+@pytest.mark.parametrize("named", [["-t", TASK], ["-t", TASK, "-S", TASK]], ids=" ".join)
+def test_odd_entry_among_the_tasks(named: List[str], odd: Any) -> None:
+    run_with_odd_entries("/sessions/scheduledtasks", [odd], *named)
+
+
+@pytest.mark.parametrize("named", [["-t", TASK], ["-S", TASK], ["-t", PAYROLL]], ids=" ".join)
+def test_odd_entries_among_the_sessions(named: List[str]) -> None:
+    run_with_odd_entries("/sessions/short", ODD_SESSIONS, *named)
+
+
+def test_session_name_that_is_no_unicode() -> None:
+    """JSON can hold half of a surrogate pair, which no URL can."""
+    with SimulatedCsm() as csm:
+        steps = {"actions": [{"step": 1, "sessionName": "A\ud800", "command": "Backup"}]}
+        csm.mutate = lambda request, reply: json.dumps(each_task(reply, steps)).encode()
+        result = run_inside(*server_options(csm), "-t", TASK, "--timeout", "60")
+        assert result.code == 5
+        assert csm.world.attempts == []
+        assert 'shows no session "A' in result.err
+
+
+def test_session_whose_name_is_that_of_the_list() -> None:
+    """CSM shows the list there: nothing is known of such a session, and nothing is started."""
+    with SimulatedCsm() as csm:
+        csm.world.session(TASK).name = "short"
+        result = run_inside(*server_options(csm), "-S", "short", "--json", "--timeout", "60")
+        assert result.code == 3
+        assert result.json["started"] == "no"
+        assert csm.world.attempts == []
+
+
+# --- Ids of tasks -------------------------------------------------------------------------------
+
+
+def test_task_id_that_is_no_number() -> None:
+    """True is 1 to Python: that would be another task."""
+    with SimulatedCsm() as csm:
+        csm.mutate = lambda request, reply: each_task(reply, {"id": True})
+        result = run_inside(*server_options(csm), "-t", TASK, "--timeout", "60")
+        assert result.code == 3
+        assert csm.world.attempts == []
+        assert "a task without an id" in result.err
+
+
+def test_task_id_that_looks_like_a_time() -> None:
+    """As milliseconds it would be another task."""
+    with SimulatedCsm() as csm:
+        csm.mutate = lambda request, reply: each_task(reply, {"id": 123456789012})
+        result = run_inside(*server_options(csm), "-t", TASK, "--timeout", "60")
+        assert result.code == 3
+        assert not any(map(is_trigger, csm.requests))
+
+
+# --- The closest names --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "near"),
+    [
+        (["-t", "Backup Payrol"], [PAYROLL_TASK]),
+        (["-t", "itso_sgc_h3_lah81"], ["ITSO_SGC_H3_LAH81"]),
+        (["-S", "SGC payroll"], [PAYROLL]),
+        (["-t", "ITSO_SGC_H3_LAH18"], ["ITSO_SGC_H3_LAH81"]),
+        (["-t", "Backup payroll", "-S", PAYROLL], [PAYROLL_TASK]),
+        (["-t", PAYROLL_TASK, "-S", "SGC Pay-roll"], [PAYROLL]),
+    ],
+    ids=str,
+)
+def test_closest_names(options: List[str], near: List[str]) -> None:
+    with SimulatedCsm() as csm:
+        result = run_inside(*server_options(csm), *options)
+        assert result.code == 5
+        assert result.out == ""
+        assert csm.world.attempts == []
+        assert csm.errors == []
+    last = result.err.splitlines()[-1]
+    for name in near:
+        assert f'"{name}"' in last
+
+
+def test_close_names_are_looked_for_only_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a name is there: among thousands that takes time, and each run would pay for it."""
+    monkeypatch.setattr(difflib, "get_close_matches", lambda *_: pytest.fail("they were"))
+    with SimulatedCsm(backup_seconds=0.01) as csm:
+        for target in (["-t", TASK], ["-t", PAYROLL], ["-t", TASK, "-S", TASK]):
+            result = run_inside(*server_options(csm), *target, "--check")
+            assert result.code == 0
+            assert csm.world.attempts == []

@@ -1,0 +1,243 @@
+"""Two servers: which of them is active, takeovers, and who gets the trigger."""
+
+from typing import Callable, Optional, Tuple
+
+import pytest
+
+from csm import Request, SimulatedCsm, World
+from support.checks import check, check_one_backup, is_trigger, is_view_of, triggers_sent
+from support.program import address, run_inside, server_options
+from support.scenes import (
+    SESSION,
+    TARGETS,
+    TASK,
+    TASK_ID,
+    die_and_promote,
+    hold_backup,
+    on_path,
+    once,
+)
+
+Pair = Tuple[SimulatedCsm, SimulatedCsm]
+
+
+# --- Which one is active ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("args", [("-t", TASK), ("-S", SESSION)], ids=str)
+@pytest.mark.parametrize(
+    "what",
+    [
+        "active-first",
+        "standby-first",
+        "first-down",
+        "second-down",
+        "dies-before-trigger",
+        "dies-while-waiting",
+    ],
+)
+def test_pair(what: str, args: Tuple[str, ...]) -> None:
+    world = World(backup_seconds=0.05, shared_tokens=False, blocking=False)
+    with SimulatedCsm(world, active=what != "standby-first") as first, SimulatedCsm(
+        world, active=what in ("standby-first", "first-down")
+    ) as second:
+
+        def takeover(_: SimulatedCsm) -> None:
+            first.die()
+            second.promote()
+
+        name = TASK if "-t" in args else SESSION
+        if what == "first-down":
+            first.die()
+        elif what == "second-down":
+            second.die()
+        elif what == "dies-before-trigger":
+            on_path("/sessions/" + name, takeover)(first)
+        elif what == "dies-while-waiting":
+            once(first, lambda _: bool(world.triggers), lambda: takeover(first))
+        result = run_inside(*server_options(first, second), *args, "--json")
+        check(result, first, 0, triggers=1)
+        used = first if what in ("active-first", "second-down") else second
+        assert result.json["server"] == address(used)
+        shown = [each["backup"]["id"] for each in result.json["sessions"]]
+        assert world.backups_made == [(name, shown[0])]
+
+
+@pytest.mark.parametrize(("how", "code"), [("error", 6), ("http", 6), ("503", 8)])
+def test_single_standby(how: str, code: int) -> None:
+    with SimulatedCsm(World(standby=how), active=False) as csm:
+        result = run_inside(*server_options(csm), "-t", TASK, "--timeout", "100")
+        check(result, csm, code)
+        assert len(csm.world.attempts) == (2 if how == "503" else 1)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_both_standby(pair: Pair, target: str) -> None:
+    first, second = pair
+    first.active = False
+    result = run_inside(*server_options(first, second), *TARGETS[target], "--json")
+    assert result.code == 6
+    assert result.json["started"] == "no"
+    assert first.world.attempts == []
+    assert first.requests
+    assert second.requests
+
+
+def test_both_dead(pair: Pair) -> None:
+    first, second = pair
+    first.die()
+    second.die()
+    result = run_inside(*server_options(first, second), *TARGETS["task"], "--json")
+    assert result.code == 3
+    assert result.json["started"] == "no"
+    for server in pair:
+        assert str(server.port) in result.json["message"]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("trouble", ["refuses", "standby", "silent", "dead in mid-start"])
+def test_first_of_the_pair_is_no_use(pair: Pair, trouble: str, target: str) -> None:
+    first, second = pair
+    second.promote()
+    if trouble == "refuses":
+        first.die()
+    elif trouble == "standby":
+        first.active = False
+    elif trouble == "silent":
+        first.inject(1, "silent-before", permanent=True)
+    else:
+        first.inject(2, "reset-before", permanent=True)
+    short = ["--request-timeout", "1.5"] if trouble == "silent" else []
+    result = run_inside(*server_options(first, second), *TARGETS[target], "--json", *short)
+    check_one_backup(result, first.world)
+    assert triggers_sent(first) == []
+
+
+@pytest.mark.parametrize("kind", ["500", "html", "empty", "silent-before", "reset-before"])
+@pytest.mark.parametrize(("servers", "option"), [(2, "--json"), (1, "--check")])
+def test_role_that_cannot_be_read(servers: int, option: str, kind: str) -> None:
+    """That is no reason to take no backup, nor to say that none could be taken: only a server that
+    says that it is the standby is one."""
+    with SimulatedCsm(backup_seconds=0.02) as first, SimulatedCsm(
+        first.world, active=False
+    ) as second:
+        for server in (first, second):
+            server.inject_when(lambda request: request.path.endswith("/system/ha"), kind, None)
+        short = ["--request-timeout", "1.5"] if kind == "silent-before" else []
+        options = server_options(*[first, second][:servers])
+        result = run_inside(*options, "-t", TASK, option, *short)
+        assert result.code == 0, result.err
+        assert len(first.world.triggers) == len(first.world.backups_made) == servers - 1
+        assert any(each.path.endswith("/system/ha") for each in first.requests)
+
+
+@pytest.mark.parametrize("active", [0, 1])
+@pytest.mark.parametrize("single", [404, 405])
+def test_pair_that_shows_no_single_task(active: int, single: int) -> None:
+    """The list is asked of the active one, whichever comes first: not of the standby alone."""
+    with SimulatedCsm(
+        backup_seconds=0.2, messages="array", single_task=single, active=active == 0
+    ) as first:
+        with SimulatedCsm(first.world, active=active == 1) as second:
+            result = run_inside(*server_options(first, second), "-t", TASK)
+        assert result.code == 0
+        assert len(first.world.triggers) == 1
+        assert first.world.backups_made[0][1] in result.out
+
+
+# --- Takeovers ----------------------------------------------------------------------------------
+
+
+def waits(request: Request) -> bool:
+    """It looks whether the run has ended."""
+    return request.method == "GET" and request.n > 5
+
+
+@pytest.mark.parametrize(
+    ("condition", "fault", "refusals"),
+    [
+        pytest.param(lambda request: "tokens" in request.path, None, 0, id="after log-in"),
+        pytest.param(lambda request: "/system/ha" in request.path, None, 0, id="after /system/ha"),
+        pytest.param(
+            lambda request: request.path.endswith("LAH81"), None, 0, id="before the trigger"
+        ),
+        pytest.param(
+            lambda request: request.path.endswith("LAH81"),
+            None,
+            5,
+            id="before the trigger, takeover later",
+        ),
+        pytest.param(is_trigger, None, 0, id="after the trigger's answer"),
+        pytest.param(is_trigger, "reset-after", 0, id="trigger processed, no answer"),
+        pytest.param(is_trigger, "reset-after", 5, id="trigger processed, takeover later"),
+        pytest.param(is_trigger, "reset-before", 0, id="trigger not processed"),
+        pytest.param(is_trigger, "reset-before", 5, id="trigger not processed, takeover later"),
+        pytest.param(waits, None, 0, id="while waiting"),
+        pytest.param(waits, None, 5, id="while waiting, takeover later"),
+    ],
+)
+@pytest.mark.parametrize("shared_tokens", [True, False])
+def test_takeover(
+    pair: Pair,
+    condition: Callable[[Request], bool],
+    fault: Optional[str],
+    refusals: int,
+    shared_tokens: bool,
+) -> None:
+    first, second = pair
+    first.world.shared_tokens = shared_tokens
+    die_and_promote(first, second, when=condition, refusals=refusals)
+    if fault:
+        first.inject_when(is_trigger, fault)
+    result = run_inside(*server_options(first, second), *TARGETS["task"], "--json")
+    check_one_backup(result, first.world)
+    assert result.json["server"] == address(second)
+
+
+@pytest.mark.parametrize("standby", ["error", "http", "503"])
+def test_becomes_standby_before_the_trigger(pair: Pair, standby: str) -> None:
+    """It answers still, but no longer runs commands: the other one does, but after a refusal, which
+    is believed."""
+    first, second = pair
+    first.world.dialect.standby = standby
+
+    def swap() -> None:
+        first.active, second.active = False, True
+
+    once(first, is_view_of(TASK), swap)
+    result = run_inside(*server_options(first, second), *TARGETS["task"], "--json")
+    if standby == "503":
+        check_one_backup(result, first.world)
+    else:
+        assert result.code == 6
+        assert first.world.triggers == []
+        assert len(triggers_sent(first)) == 1
+
+
+# --- Refusals -----------------------------------------------------------------------------------
+
+
+def test_pair_where_this_user_may_not_run_it() -> None:
+    with SimulatedCsm() as first, SimulatedCsm(first.world, active=False) as second:
+        first.inject_when(is_trigger, "403", None)
+        result = run_inside(*server_options(first, second), "-t", TASK, "--json")
+        assert result.code == 6
+        assert result.json["started"] == "no"
+        assert "403" in result.err
+        assert first.world.attempts == []
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_pair_that_refuses_and_whose_other_server_is_down(running: bool) -> None:
+    """It is not sent again and again, until the deadline or until it starts a second run."""
+    with SimulatedCsm(backup_seconds=0.01) as first, SimulatedCsm(first.world) as second:
+        second.die()
+        hold_backup(first, 4)
+        if not running:
+            first.world.task(TASK_ID).outcome = "refuse"
+        else:
+            once(first, is_view_of(TASK), lambda: first.world.start_run(TASK_ID))
+        result = run_inside(*server_options(first, second), "-t", TASK)
+        assert result.code == (0 if running else 6)
+        assert first.world.triggers == []
+        assert len(triggers_sent(first)) == 1

@@ -1,0 +1,1 @@
+"""What the tests share: one helper of each kind. No test module imports another one."""

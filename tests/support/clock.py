@@ -1,0 +1,88 @@
+"""Stand-ins for the clock that the program is given: one of each kind.
+
+Whatever waits is best run with a `JumpingClock`: then nothing depends on how busy the machine is.
+"""
+
+import time
+from typing import List
+
+
+class Clock:
+    """The real one, and what its stand-ins have in common: what was slept is noted."""
+
+    def __init__(self, offset: float = 0.0) -> None:
+        self.offset = offset  # how far the time of day is wrong
+        self.slept: List[float] = []
+
+    @property
+    def passed(self) -> float:
+        """How long the program has slept in all."""
+        return sum(self.slept)
+
+    def sleep(self, seconds: float) -> None:
+        """As time.sleep()."""
+        assert seconds >= 0
+        self.slept.append(seconds)
+        self.rest(seconds)
+
+    def rest(self, seconds: float) -> None:
+        """What a sleep really is."""
+        time.sleep(seconds)
+
+    def monotonic(self) -> float:
+        """As time.monotonic()."""
+        return time.monotonic()
+
+    def time(self) -> float:
+        """As time.time(): not moved by a sleep, as the server's clock is not either."""
+        return time.time() + self.offset
+
+
+class QuickClock(Clock):
+    """Sleeps last a fraction; both clocks are the real ones. For what really takes its time."""
+
+    def __init__(self, speed: float = 25, offset: float = 0.0) -> None:
+        super().__init__(offset)
+        self.speed = speed
+
+    def rest(self, seconds: float) -> None:
+        time.sleep(seconds / self.speed)
+
+
+class JumpingClock(Clock):
+    """A sleep takes next to no time, and the clock tells that it did: half an hour is over in a
+    moment. What really takes time, as a request that gets no answer, counts as well."""
+
+    def __init__(self, nap: float = 0.003, offset: float = 0.0) -> None:
+        super().__init__(offset)
+        self.nap = nap  # of each second: a moment for the server to go on
+        self._passed = 0.0
+
+    @property
+    def passed(self) -> float:
+        return self._passed
+
+    def rest(self, seconds: float) -> None:
+        self._passed += seconds
+        if self.nap:
+            time.sleep(seconds * self.nap)
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self._passed
+
+
+class StandingClock(Clock):
+    """Time passes by sleeping alone: what is told of it is exact."""
+
+    def __init__(self, start: float) -> None:
+        super().__init__()
+        self.start = start  # the time of day
+
+    def rest(self, seconds: float) -> None:
+        pass
+
+    def monotonic(self) -> float:
+        return 5000.0 + self.passed
+
+    def time(self) -> float:
+        return self.start + self.passed
