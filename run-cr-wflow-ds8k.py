@@ -56,6 +56,7 @@ try:
     import threading
     import time
     import warnings
+    from contextlib import suppress
     from typing import (
         TYPE_CHECKING,
         Any,
@@ -101,6 +102,7 @@ COMPLETED = "IWNR1026I"  # a command in a session has completed; of a task: a st
 RUN_STARTED = "IWNR2211I"
 FINISHED = "IWNR2212I"  # a scheduled task has finished running
 STATE_REACHED = "IWNR2220I"  # a step that waits has come to its end
+MESSAGE_ID = re.compile(r"([A-Z]{3,5})(\d{2,6})([A-Z])\b")  # prefix, number, severity
 STEP_IDS = (COMPLETED, RUN_STARTED, STATE_REACHED)  # a run goes on after these
 RUN_IDS = (*STEP_IDS, FINISHED)  # that belong to a run, and to nothing else
 
@@ -346,11 +348,16 @@ class Message(NamedTuple):
     @property
     def id(self) -> str:
         """Zeros in front of its digits do not count."""
-        found = re.match(r"([A-Z]{3,5})(\d{2,6})([A-Z])\b", self.text)
+        found = MESSAGE_ID.match(self.text)
         if found is None:
             return ""
         prefix, digits, severity = found.groups()
         return f"{prefix}{int(digits)}{severity}"
+
+    @property
+    def shown_id(self) -> str:
+        """The id as it came."""
+        return self.text.split()[0] if self.id else ""
 
     @property
     def severity(self) -> str:
@@ -525,7 +532,7 @@ class Reader:
     def clean(self, value: Any) -> str:
         """A text of CSM's, as it may be shown. Its id is kept, whatever is secret."""
         text = printable(text_of(value).strip())
-        head = Message(0.0, text).id
+        head = Message(0.0, text).shown_id
         rest = text[len(head) :]
         for secret in self.secrets:
             for form in forms_of(secret.reveal()):
@@ -1240,12 +1247,7 @@ class Csm:
     # One way for every request.
 
     def _start(
-        self,
-        purpose: Purpose,
-        method: str,
-        path: str,
-        limit: float,
-        form: Optional[Form] = None,
+        self, purpose: Purpose, method: str, path: str, limit: float, form: Optional[Form] = None
     ) -> Sent:
         """Give a request to the line that is free."""
         token = self._tokens.get(self.server)
@@ -3263,7 +3265,7 @@ def json_of_result(result: Result, output: Output) -> Dict[str, Any]:
         "exit_code": int(result.code),
         "started": result.started,
         "triggers": result.triggers,
-        "csm_id": result.message.id,
+        "csm_id": result.message.shown_id,
         "server": result.server,
         "backups": [each.backup.id for each in result.sessions if each.backup],
         "rule_id": output.rule_id,
@@ -3340,7 +3342,7 @@ def lines_of(result: Result, output: Output) -> List[str]:
         return []
     tables = (Outcome.LISTED.value, Outcome.CHECKED.value)
     table = table_of(result) if result.outcome in tables else []
-    return table + [line_of(result, output)]
+    return [*table, line_of(result, output)]
 
 
 def tell(result: Result, console: Console) -> None:
@@ -3359,7 +3361,7 @@ def tell(result: Result, console: Console) -> None:
 # --- 15. Syslog -----------------------------------------------------------------------------------
 
 VENDOR = "Safeguarded Copy"
-MONTHS = ("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec").split()
+MONTHS = "JanFebMarAprMayJunJulAugSepOctNovDec"
 LONGEST_PACKET = 1024  # bytes: RFC 3164
 
 
@@ -3368,7 +3370,8 @@ def leef_packet(result: Result, output: Output, now: float, host: str) -> bytes:
     is_good = result.outcome in EXIT_CODES
     priority = 133 if is_good else 131  # local0.notice, local0.err
     local = time.localtime(now)
-    stamp = f"{MONTHS[local.tm_mon - 1]} {local.tm_mday:2d} {time.strftime('%H:%M:%S', local)}"
+    month = MONTHS[3 * local.tm_mon - 3 : 3 * local.tm_mon]
+    stamp = f"{month} {local.tm_mday:2d} {time.strftime('%H:%M:%S', local)}"
     header = f"LEEF:2.0|{VENDOR}|{PROGRAM}|{VERSION}|{result.outcome}|^|"
     packet = f"<{priority}>{stamp} {host} {header}".encode()
     attributes = {"devTime": int(now * 1000), "sev": 3 if is_good else 9, "cat": result.outcome}
@@ -3479,9 +3482,7 @@ def add_options_of_run(parser: Parser) -> None:
         "-t", "--csm_task", help="task to run; where none has this name, the session"
     )
     parser.add_argument(
-        "-S",
-        "--csm_session",
-        help="session to back up; with -t: where the backup must appear",
+        "-S", "--csm_session", help="session to back up; with -t: where the backup must appear"
     )
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--check", action="store_true", help="do everything but the trigger")
@@ -3863,10 +3864,8 @@ def conclude(
 def leave(code: int) -> NoReturn:
     """End the process at once: nothing is finalised, no thread is waited for."""
     for stream in (sys.stdout, sys.stderr):
-        try:
+        with suppress(AttributeError, OSError, ValueError):
             stream.flush()
-        except (AttributeError, OSError, ValueError):
-            pass
     os._exit(code)
 
 

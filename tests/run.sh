@@ -29,12 +29,9 @@ result=0
 
 checks() {
     echo "ruff: style and likely errors"
-    "$python" -m ruff check --quiet --config tests/ruff.toml tests || result=1
-    # The program's imports stand in a block, and its exceptions in a table.
-    "$python" -m ruff check --quiet --config tests/ruff.toml --select E,F,W,B,C4,PIE,PLE \
-        --ignore E401,E701 run-cr-wflow-ds8k.py || result=1
-    "$python" -m ruff format --quiet --check --config tests/ruff.toml tests || {
-        echo "not formatted: ruff format --config tests/ruff.toml tests"
+    "$python" -m ruff check --quiet --config tests/ruff.toml run-cr-wflow-ds8k.py tests || result=1
+    "$python" -m ruff format --quiet --check --config tests/ruff.toml run-cr-wflow-ds8k.py tests || {
+        echo "not formatted: ruff format --config tests/ruff.toml run-cr-wflow-ds8k.py tests"
         result=1
     }
     echo "mypy: types of the program and of the tests"
