@@ -357,7 +357,8 @@ class Message(NamedTuple):
     @property
     def shown_id(self) -> str:
         """The id as it came."""
-        return self.text.split()[0] if self.id else ""
+        found = MESSAGE_ID.match(self.text)
+        return found.group() if found else ""
 
     @property
     def severity(self) -> str:
@@ -750,18 +751,6 @@ def oddity_of_status(reply: Reply) -> Optional[Oddity]:
     return None if 200 <= reply.status < 300 else Oddity.USELESS
 
 
-# For errors that have no text of the system's: their class -> what happened.
-REASONS = {
-    "timeout": "timed out",
-    "TimeoutError": "timed out",
-    "ReadTimeout": "timed out",
-    "ConnectTimeout": "timed out",
-    "RemoteDisconnected": "the connection was closed without an answer",
-    "IncompleteRead": "the answer was cut",
-    "BadStatusLine": "the answer is not HTTP",
-}
-
-
 def oddity_of_error(error: BaseException) -> Oddity:
     """Why there is no answer. What cannot be told counts as sent: that is the safe side."""
     from requests.exceptions import SSLError
@@ -779,31 +768,6 @@ def distrust_in(text: str) -> str:
     """The words in an error of TLS that say why the certificate is not trusted; "": none do."""
     found = re.search("certificate v[^()]*[^() ]|Fingerprints[^.]*|doesn't match", text)
     return found.group() if found else ""
-
-
-def reason_of(error: BaseException) -> str:
-    """Why there is no answer, in a few words. What a server sent in place of HTTP may echo a
-    secret, so that no text of an error is shown but the system's own."""
-    from http.client import HTTPException
-
-    inner = error
-    for each in causes_of(error):
-        if isinstance(each, (OSError, HTTPException)):  # the innermost one knows best
-            inner = each
-    system = getattr(inner, "strerror", None)
-    if system:
-        return f"{system}"
-    if type(inner) is OSError:  # requests' own: a file of CAs that is not there
-        return str(inner)
-    return REASONS.get(type(inner).__name__, type(inner).__name__)
-
-
-def causes_of(error: BaseException) -> Iterable[BaseException]:
-    """The error, and what it came of, the innermost last."""
-    cause: Optional[BaseException] = error
-    while cause is not None:
-        yield cause
-        cause = cause.__context__
 
 
 # --- 7. The client: threads, waiting, requests ----------------------------------------------------
@@ -1267,10 +1231,12 @@ class Csm:
 
     def _finish(self, sent: Sent) -> Reply:
         """The answer to a request, or the exception that FAULTS has for what came."""
+        from urllib3.exceptions import HTTPError
+
         self._line = self._line or sent.line
         try:
             answer = sent.call.result()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, HTTPError) as error:
             raise self._fault_of(error, sent) from None
         reply = self._reply_of(answer, sent)
         oddity = oddity_of(sent.purpose, reply)
@@ -1497,29 +1463,6 @@ def note_task_again(csm: Csm, task: Task, until: float) -> Task:
     return next((each for each in tasks if each.id == task.id), task)
 
 
-def remarks_on(task: Task, listing: TaskList) -> Tuple[str, ...]:
-    found = []
-    if task.pending_approval:
-        found.append("the task waits for approval")
-    if task.next_task:
-        name = listing.name_of(task.next_task)
-        shown = f'task "{name}"' if name else f"the task with the id {task.next_task}"
-        found.append(f"it goes on in {shown}, which is not watched")
-    return tuple(found)
-
-
-def why_nothing(csm: Csm, task: Task, listing: TaskList, views: List[Optional[Session]]) -> str:
-    kinds = [kind_of(csm, each) for each in views if each is not None]
-    chain = listing.name_of(task.next_task)
-    hint = f'; it goes on in task "{chain}": name that one, or -S' if chain else ""
-    reason = ", ".join(kinds) or f'no step of task "{task.name}"'
-    return f"nothing would be backed up: {reason}{hint}"
-
-
-def kind_of(csm: Csm, session: Session) -> str:
-    return f'session "{session.name}" is of the type {csm.reader.clean(session.kind)}'
-
-
 def snapshot(csm: Csm, task: Optional[Task], sessions: Tuple[Optional[Session], ...]) -> Snapshot:
     """What the server in use shows, with the Date of the first and the last answer so far."""
     return Snapshot(
@@ -1557,13 +1500,6 @@ def paths_of_task(task: Task) -> Deque[str]:
 
 def path_of_session(name: str) -> str:
     return SESSIONS + quote(name, safe="", errors="replace")
-
-
-def missing(csm: Csm, kind: str, name: str, names: Iterable[str]) -> NotFound:
-    known = {each.lower(): f'"{escaped(each)}"' for each in names}
-    near = difflib.get_close_matches(name.lower(), known, 3, 0.4)
-    closest = ", ".join(known[each] for each in near) or "none"
-    return NotFound(f'{csm.server} shows no {kind} "{escaped(name)}"; the closest: {closest}')
 
 
 # --- 9. Verdict: what a session proves ------------------------------------------------------------
@@ -1917,16 +1853,6 @@ def fault_of_last(last: Message) -> str:
     return ""
 
 
-def remark_on(note: Snapshot, seen: Evidence) -> str:
-    """What a proven run shows that is not as usual."""
-    last = last_of_run(seen)
-    if note.task is None or last.id == FINISHED:
-        return ""
-    if not last.text:
-        return "CSM tells no message of the run"
-    return f"the run's last message is {last.text}"
-
-
 def judge_missing(note: Snapshot, seen: Evidence, is_chained: bool, pace: Pace) -> Verdict:
     """No failure is shown, and not all is proven. What no later look can prove ends the waiting;
     what one may show does not."""
@@ -1955,74 +1881,6 @@ def judge_no_trace(seen: Evidence, pace: Pace) -> Verdict:
     if seen.now.task is not None and seen.now.task.pending_approval:
         words += "; the task waits for approval"
     return Verdict(Outlook.UNPROVABLE, words)
-
-
-def words_while_open(note: Snapshot, seen: Evidence, pace: Pace) -> str:
-    """Which one thing is still waited for."""
-    if note.task is not None and seen.ended_at is None:
-        return "the run has not ended"
-    if Proof.UNSEEN in seen.proofs:
-        return "the run ended, and a session cannot be read"
-    if not seen.has_backups:
-        return "no new backup is listed yet"
-    if Proof.NOT_VALID in seen.proofs:
-        return words_of_not_valid(note, seen, pace)
-    if seen.severe_since is not None:
-        return "the backup is there, and a session shows Severe"
-    return "the backup is there, and the run's last message is not"
-
-
-def seen_with(seen: Evidence, proof: Proof) -> List[Tuple[Session, Session]]:
-    """The sessions that show just that: as noted, and as in the last look."""
-    rows = zip(seen.noted, seen.now.sessions, seen.proofs)
-    found = [(old, view) for old, view, each in rows if each is proof]
-    return [(old.session, view) for old, view in found if old and view]
-
-
-def words_of_severe(seen: Evidence) -> str:
-    """haserror may be true while the status is Normal: CSM's own words."""
-    for noted, view in zip(seen.noted, seen.now.sessions):
-        if view is not None and has_turned_severe(noted, view):
-            return f"session {view.name} shows an error that it did not show before ({view.status})"
-    return "a session showed an error that it did not show before"
-
-
-def words_of_not_valid(note: Snapshot, seen: Evidence, pace: Pace) -> str:
-    """When CSM says valid is not published: it may be minutes after the end."""
-    old, view = seen_with(seen, Proof.NOT_VALID)[0]
-    backup = new_backups(old, view, note.earliest, pace)[0]
-    return f"backup {backup.id} is there, and CSM does not call it valid yet"
-
-
-def words_of_none(note: Snapshot, seen: Evidence, pace: Pace) -> str:
-    """Names a backup that is not new for its time alone, and both clocks: one may be wrong."""
-    old, view = seen_with(seen, Proof.NONE)[0]
-    words = f"the run ended, and session {view.name} shows no new backup"
-    listed = unnoted_backups(old, view)
-    if not listed:
-        return words
-    newest = max(listed, key=lambda each: each.seconds)
-    clocks = f"taken {newest.time}, by CSM's clock the note is of {utc(note.earliest)}"
-    return f"{words}; {newest.id} is listed now and too old to be new: {clocks}"
-
-
-def words_of_unprovable(seen: Evidence) -> str:
-    """What there is may be from before the trigger, or not."""
-    words = "it cannot be proven: a session could not be noted before the trigger"
-    listed: List[Backup] = []
-    for _, view in seen_with(seen, Proof.UNPROVABLE):
-        listed += view.backups
-    if not listed:
-        return words
-    newest = max(listed, key=lambda each: each.seconds)
-    return f"{words}; its newest backup is {newest.id}, taken {newest.time}"
-
-
-def utc(seconds: float) -> str:
-    """A moment of CSM's clock, for a line of text."""
-    if abs(seconds) == NEVER:
-        return "an unknown time"
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
 
 
 # --- 10. Steps: what has become of the trigger ----------------------------------------------------
@@ -3136,7 +2994,152 @@ def new_of(
     return Shown(name, view, best_of(new_backups(noted.session, view, earliest, pace)))
 
 
-# --- 14. Result -----------------------------------------------------------------------------------
+# --- 14. Words and result: what is told of faults, targets and verdicts ---------------------------
+
+
+# For errors that have no text of the system's: their class -> what happened.
+REASONS = {
+    "timeout": "timed out",
+    "TimeoutError": "timed out",
+    "ReadTimeout": "timed out",
+    "ConnectTimeout": "timed out",
+    "RemoteDisconnected": "the connection was closed without an answer",
+    "IncompleteRead": "the answer was cut",
+    "BadStatusLine": "the answer is not HTTP",
+}
+
+
+def reason_of(error: BaseException) -> str:
+    """Why there is no answer, in a few words. What a server sent in place of HTTP may echo a
+    secret, so that no text of an error is shown but the system's own."""
+    from http.client import HTTPException
+
+    inner = error
+    for each in causes_of(error):
+        if isinstance(each, (OSError, HTTPException)):  # the innermost one knows best
+            inner = each
+    system = getattr(inner, "strerror", None)
+    if system:
+        return f"{system}"
+    if type(inner) is OSError:  # requests' own: a file of CAs that is not there
+        return str(inner)
+    return REASONS.get(type(inner).__name__, type(inner).__name__)
+
+
+def causes_of(error: BaseException) -> Iterable[BaseException]:
+    """The error, and what it came of, the innermost last."""
+    cause: Optional[BaseException] = error
+    while cause is not None:
+        yield cause
+        cause = cause.__context__
+
+
+def missing(csm: Csm, kind: str, name: str, names: Iterable[str]) -> NotFound:
+    known = {each.lower(): f'"{escaped(each)}"' for each in names}
+    near = difflib.get_close_matches(name.lower(), known, 3, 0.4)
+    closest = ", ".join(known[each] for each in near) or "none"
+    return NotFound(f'{csm.server} shows no {kind} "{escaped(name)}"; the closest: {closest}')
+
+
+def why_nothing(csm: Csm, task: Task, listing: TaskList, views: List[Optional[Session]]) -> str:
+    kinds = [kind_of(csm, each) for each in views if each is not None]
+    chain = listing.name_of(task.next_task)
+    hint = f'; it goes on in task "{chain}": name that one, or -S' if chain else ""
+    reason = ", ".join(kinds) or f'no step of task "{task.name}"'
+    return f"nothing would be backed up: {reason}{hint}"
+
+
+def kind_of(csm: Csm, session: Session) -> str:
+    return f'session "{session.name}" is of the type {csm.reader.clean(session.kind)}'
+
+
+def remarks_on(task: Task, listing: TaskList) -> Tuple[str, ...]:
+    found = []
+    if task.pending_approval:
+        found.append("the task waits for approval")
+    if task.next_task:
+        name = listing.name_of(task.next_task)
+        shown = f'task "{name}"' if name else f"the task with the id {task.next_task}"
+        found.append(f"it goes on in {shown}, which is not watched")
+    return tuple(found)
+
+
+def words_while_open(note: Snapshot, seen: Evidence, pace: Pace) -> str:
+    """Which one thing is still waited for."""
+    if note.task is not None and seen.ended_at is None:
+        return "the run has not ended"
+    if Proof.UNSEEN in seen.proofs:
+        return "the run ended, and a session cannot be read"
+    if not seen.has_backups:
+        return "no new backup is listed yet"
+    if Proof.NOT_VALID in seen.proofs:
+        return words_of_not_valid(note, seen, pace)
+    if seen.severe_since is not None:
+        return "the backup is there, and a session shows Severe"
+    return "the backup is there, and the run's last message is not"
+
+
+def seen_with(seen: Evidence, proof: Proof) -> List[Tuple[Session, Session]]:
+    """The sessions that show just that: as noted, and as in the last look."""
+    rows = zip(seen.noted, seen.now.sessions, seen.proofs)
+    found = [(old, view) for old, view, each in rows if each is proof]
+    return [(old.session, view) for old, view in found if old and view]
+
+
+def words_of_severe(seen: Evidence) -> str:
+    """haserror may be true while the status is Normal: CSM's own words."""
+    for noted, view in zip(seen.noted, seen.now.sessions):
+        if view is not None and has_turned_severe(noted, view):
+            return f"session {view.name} shows an error that it did not show before ({view.status})"
+    return "a session showed an error that it did not show before"
+
+
+def words_of_not_valid(note: Snapshot, seen: Evidence, pace: Pace) -> str:
+    """When CSM says valid is not published: it may be minutes after the end."""
+    old, view = seen_with(seen, Proof.NOT_VALID)[0]
+    backup = new_backups(old, view, note.earliest, pace)[0]
+    return f"backup {backup.id} is there, and CSM does not call it valid yet"
+
+
+def words_of_none(note: Snapshot, seen: Evidence, pace: Pace) -> str:
+    """Names a backup that is not new for its time alone, and both clocks: one may be wrong."""
+    old, view = seen_with(seen, Proof.NONE)[0]
+    words = f"the run ended, and session {view.name} shows no new backup"
+    listed = unnoted_backups(old, view)
+    if not listed:
+        return words
+    newest = max(listed, key=lambda each: each.seconds)
+    clocks = f"taken {newest.time}, by CSM's clock the note is of {utc(note.earliest)}"
+    return f"{words}; {newest.id} is listed now and too old to be new: {clocks}"
+
+
+def words_of_unprovable(seen: Evidence) -> str:
+    """What there is may be from before the trigger, or not."""
+    words = "it cannot be proven: a session could not be noted before the trigger"
+    listed: List[Backup] = []
+    for _, view in seen_with(seen, Proof.UNPROVABLE):
+        listed += view.backups
+    if not listed:
+        return words
+    newest = max(listed, key=lambda each: each.seconds)
+    return f"{words}; its newest backup is {newest.id}, taken {newest.time}"
+
+
+def utc(seconds: float) -> str:
+    """A moment of CSM's clock, for a line of text."""
+    if abs(seconds) == NEVER:
+        return "an unknown time"
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
+
+
+def remark_on(note: Snapshot, seen: Evidence) -> str:
+    """What a proven run shows that is not as usual."""
+    last = last_of_run(seen)
+    if note.task is None or last.id == FINISHED:
+        return ""
+    if not last.text:
+        return "CSM tells no message of the run"
+    return f"the run's last message is {last.text}"
 
 
 class Conclusion(NamedTuple):

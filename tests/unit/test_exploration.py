@@ -119,7 +119,7 @@ class Facts(NamedTuple):
     trace: bool = False  # since the note
     error: bool = False  # of the run
     kind: str = ""  # the run's last message
-    last: c.Message = c.NO_MESSAGE  # the last one that CSM has shown
+    last: Any = c.NO_MESSAGE  # the last one that CSM has shown
     note_server: str = "A"
     note_running: bool = False
     running: bool = False
@@ -149,7 +149,7 @@ VALID = ("valid", "newer", "other")
 LISTED = VALID + ("invalid",)
 
 
-def session_of(view: str) -> Optional[c.Session]:
+def session_of(view: str) -> Optional[Any]:
     shown = view.rstrip("!")
     if shown == "unseen":
         return None
@@ -161,15 +161,15 @@ SESSIONS = {view: session_of(view) for view in [*BACKUPS, "unseen", "none!", "va
 LAST = c.Message(NOTED, "IWNR2212I")  # of a run before
 
 
-def newer(kind: str) -> c.Message:
+def newer(kind: str) -> Any:
     return c.Message(NOTED + 1, TEXTS[kind])
 
 
-def snapshot(world: World, letter: Letter, facts: Facts, at: float) -> c.Snapshot:
+def snapshot(world: World, letter: Letter, facts: Facts, at: float) -> Any:
     """What CSM shows: the last message of before where there was one, and a new one."""
     task = None
     if letter.listed and world.target == "task":
-        messages: Tuple[c.Message, ...] = (facts.last,) if facts.last.text else ()
+        messages: Tuple[Any, ...] = (facts.last,) if facts.last.text else ()
         if letter.message == "gone":
             messages = ()
         elif letter.message:
@@ -180,7 +180,7 @@ def snapshot(world: World, letter: Letter, facts: Facts, at: float) -> c.Snapsho
     return c.Snapshot(letter.server, task, sessions, NOTED, NOTED, at)
 
 
-def note_of(world: World, server: str, running: bool, at: float) -> c.Snapshot:
+def note_of(world: World, server: str, running: bool, at: float) -> Any:
     view = "none" if world.noted else "unseen"
     letter = Letter(0.0, True, running, False, "", (view,) * world.sessions, server)
     facts = Facts(last=c.NO_MESSAGE if world.silent else LAST)
@@ -247,8 +247,7 @@ def with_task(facts: Facts, letter: Letter, brought: bool) -> Facts:
 
 
 def after_answer(facts: Facts, name: str, is_last: bool) -> Facts:
-    opened = {"last_open": False} if is_last else {"earlier_open": False}
-    facts = facts._replace(**opened)
+    facts = facts._replace(last_open=False) if is_last else facts._replace(earlier_open=False)
     if name in ("accepted", "completed", "warned"):
         return facts._replace(accepted=True)
     if name in ("lost", "busy"):
@@ -265,7 +264,7 @@ def after_answer(facts: Facts, name: str, is_last: bool) -> Facts:
 # --- The promises ---------------------------------------------------------------------------------
 
 
-def check(world: World, run: c.RunState, step: Any, facts: Facts) -> None:
+def check(world: World, run: Any, step: Any, facts: Facts) -> None:
     if step is c.Step.DONE:
         check_done(world, run, facts)
     elif step is c.Step.SEND:
@@ -276,13 +275,13 @@ def check(world: World, run: c.RunState, step: Any, facts: Facts) -> None:
     elif isinstance(step, c.Refused):
         assert not facts.maybe and not facts.busy, "6, and it may have been processed"
         assert not facts.accepted and not facts.trace, "6, and it runs"
-    elif isinstance(step, (c.NoServer, c.LoginRefused)):
+    elif isinstance(step, (c.Unreachable, c.LoginRefused)):
         assert not facts.maybe and not facts.busy and not facts.accepted, "3 or 4, and it was sent"
     elif isinstance(step, c.BackupFailed):
         check_failed(world, run, facts)
 
 
-def check_done(world: World, run: c.RunState, facts: Facts) -> None:
+def check_done(world: World, run: Any, facts: Facts) -> None:
     if world.no_wait and (facts.accepted or (facts.maybe + facts.busy and facts.trace)):
         return
     assert facts.views, "done without a session"
@@ -299,7 +298,7 @@ def check_done(world: World, run: c.RunState, facts: Facts) -> None:
     assert facts.kind in GOOD_ENDS, "done with a bad end"
 
 
-def check_send(world: World, run: c.RunState, facts: Facts) -> None:
+def check_send(world: World, run: Any, facts: Facts) -> None:
     assert not facts.accepted, "a trigger after one that was accepted"
     assert facts.maybe <= 1, "a third trigger that may be processed"
     is_free = world.target == "session" and not facts.maybe and not facts.busy
@@ -315,7 +314,7 @@ def check_send(world: World, run: c.RunState, facts: Facts) -> None:
     assert facts.quiet >= enough or is_blind, "sent again without looking"
 
 
-def check_failed(world: World, run: c.RunState, facts: Facts) -> None:
+def check_failed(world: World, run: Any, facts: Facts) -> None:
     assert facts.accepted or facts.trace or facts.note_running, "failed, but it never ran"
     own = facts.accepted or facts.maybe or facts.busy
     is_refused = world.target == "session" and facts.rejected
@@ -325,19 +324,19 @@ def check_failed(world: World, run: c.RunState, facts: Facts) -> None:
     assert why or is_noted or is_refused, "not noted, and called failed"
 
 
-def check_deadline(world: World, run: c.RunState, facts: Facts) -> str:
+def check_deadline(world: World, run: Any, facts: Facts) -> str:
     """From every state the deadline leads to an end."""
     end = c.next_step(run, DEADLINE, PACE)
     assert isinstance(end, c.Problem) or end is c.Step.DONE, "no end at the deadline"
     check(world, run, end, facts)
     if run.phase is c.Phase.IDLE:
-        assert isinstance(end, (c.NoServer, c.LoginRefused))
+        assert isinstance(end, (c.Unreachable, c.LoginRefused))
     elif run.phase is c.Phase.REFUSED:
         assert isinstance(end, (c.Refused, c.BackupFailed))
     return type(end).__name__
 
 
-Pair = Tuple[c.RunState, Facts]
+Pair = Tuple[Any, Facts]
 
 # --- States that are the same ---------------------------------------------------------------------
 
@@ -346,7 +345,7 @@ def clipped(moment: Optional[float], now: float, limit: float) -> Optional[float
     return None if moment is None else max(moment, now - limit)
 
 
-def canonical(run: c.RunState, facts: Facts) -> Tuple[c.RunState, Facts]:
+def canonical(run: Any, facts: Facts) -> Tuple[Any, Facts]:
     """The same state with all moments told from its last look, and texts left out."""
     seen, at = run.seen, run.seen.at
     now_at = max(seen.now.at - at, -PACE.grace)
@@ -399,7 +398,7 @@ def canonical(run: c.RunState, facts: Facts) -> Tuple[c.RunState, Facts]:
     return run, facts
 
 
-def blanked(world: World, run: c.RunState, facts: Facts) -> Pair:
+def blanked(world: World, run: Any, facts: Facts) -> Pair:
     """What serves a doubt is left out where there is none; of a refusal, the sum counts. What it
     is that CSM refused with is of no weight where no look shows it, nor that a task was ever
     seen."""
@@ -430,7 +429,7 @@ def blanked(world: World, run: c.RunState, facts: Facts) -> Pair:
     return run._replace(seen=seen), facts
 
 
-def unseen(run: c.RunState, facts: Facts) -> Pair:
+def unseen(run: Any, facts: Facts) -> Pair:
     """Where the next thing to happen is a look, it alone decides: what the last one showed of the
     sessions is left out. (It serves the proof: a rule that used it would prove too little, and
     never too much.)"""
@@ -442,7 +441,7 @@ def unseen(run: c.RunState, facts: Facts) -> Pair:
     return run._replace(seen=seen), facts._replace(views=())
 
 
-def same_task(task: Optional[c.Task], now: Optional[c.Task]) -> Optional[c.Task]:
+def same_task(task: Optional[Any], now: Optional[Any]) -> Optional[Any]:
     """lastRan: 10 is what is shown now, 9 an earlier one."""
     if task is None or now is None:
         return task
@@ -521,7 +520,7 @@ class Explorer:
                 self.reach(run, facts, label)
         return len(self.known)
 
-    def reach(self, run: c.RunState, facts: Facts, label: Any) -> None:
+    def reach(self, run: Any, facts: Facts, label: Any) -> None:
         """A transition: is each promise kept in the state that it leads to?"""
         self.transitions += 1
         self.label = label
@@ -546,7 +545,7 @@ class Explorer:
             labels.append(label)
         return labels[::-1]
 
-    def successors(self, run: c.RunState, facts: Facts, step: Any) -> Iterator[Any]:
+    def successors(self, run: Any, facts: Facts, step: Any) -> Iterator[Any]:
         if step is c.Step.SEND:
             return self.send(run, facts)
         if step is c.Step.RENOTE:
@@ -557,7 +556,7 @@ class Explorer:
             return ((c.after_role(run, role), facts, role.name) for role in list(c.Role)[1:])
         return itertools.chain(self.look(run, facts), self.answer(run, facts))
 
-    def send(self, run: c.RunState, facts: Facts) -> Iterator[Any]:
+    def send(self, run: Any, facts: Facts) -> Iterator[Any]:
         sent = c.after_send(run, 0.0)
         facts = facts._replace(
             maybe=facts.maybe + 1,
@@ -571,7 +570,7 @@ class Explorer:
         )
         yield sent, facts, "send"
 
-    def answer(self, run: c.RunState, facts: Facts) -> Iterator[Any]:
+    def answer(self, run: Any, facts: Facts) -> Iterator[Any]:
         for is_last, is_open in ((True, facts.last_open), (False, facts.earlier_open)):
             for name in self.world.answers if is_open else ():
                 if name == "not sent" and not (is_last and facts.quiet == facts.blind == 0.0):
@@ -586,7 +585,7 @@ class Explorer:
                     told = told._replace(rejected=facts.rejected or is_last or is_none)
                 yield after, told, (name, is_last)
 
-    def look(self, run: c.RunState, facts: Facts) -> Iterator[Any]:
+    def look(self, run: Any, facts: Facts) -> Iterator[Any]:
         for letter in self.letters:
             yield (*self.shown(run, facts, letter, letter.pause), letter)
         if run.half_at == HALF and run.phase is c.Phase.JOINED:
@@ -600,11 +599,11 @@ class Explorer:
             for pause in self.world.pauses:
                 yield c.after_no_answer(run, pause, PACE), facts, pause
 
-    def shown(self, run: c.RunState, facts: Facts, letter: Letter, at: float) -> Pair:
+    def shown(self, run: Any, facts: Facts, letter: Letter, at: float) -> Pair:
         look = snapshot(self.world, letter, facts, at)
         return c.after_look(run, look, PACE), after_look(self.world, facts, letter)
 
-    def renote(self, run: c.RunState, facts: Facts) -> Iterator[Any]:
+    def renote(self, run: Any, facts: Facts) -> Iterator[Any]:
         unseen = ("unseen",) * self.world.sessions
         for running, later, message in self.world.tasks:
             letter = Letter(SHORT, True, running, later, message, unseen, facts.server)
@@ -625,7 +624,7 @@ class Explorer:
                 told = told._replace(last=newer(message) if message in TEXTS else facts.last)
             yield after, told, ("renote", letter)
 
-    def move(self, run: c.RunState, facts: Facts) -> Iterator[Any]:
+    def move(self, run: Any, facts: Facts) -> Iterator[Any]:
         assert self.world.pair
         yield c.after_move(run, None, PACE), facts, "no move"
         for running in (False, True) if self.world.target == "task" else (False,):
@@ -785,11 +784,11 @@ def forgetful_note(noted: Any, view: Any, server: str) -> Any:
     return noted or view and c.Noted(server, view._replace(backups=()), is_late=True)
 
 
-def hasty_phase(run: c.RunState, answer: c.Answer, if_none: c.Phase) -> c.RunState:
+def hasty_phase(run: Any, answer: Any, if_none: Any) -> Any:
     return c.joined_where_traced(run._replace(phase=if_none))
 
 
-def same_run(run: c.RunState) -> c.RunState:
+def same_run(run: Any) -> Any:
     return run
 
 

@@ -55,7 +55,7 @@ FATES = {
 }
 
 
-def session(shown: str) -> Optional[c.Session]:
+def session(shown: str) -> Optional[Any]:
     """'-': cannot be read; 'P': Protected with an empty list; 'U': no backup at all; '/': not the
     first; else a letter a backup, '!' for Severe."""
     if shown == "-":
@@ -70,7 +70,7 @@ def session(shown: str) -> Optional[c.Session]:
 
 def snap(
     at: float, task: str, *sessions: str, server: str = "A", earliest: float = D
-) -> c.Snapshot:
+) -> Any:
     """task: '' for a session; '?' not listed; else R running, M N O lastRan later and later, L
     earlier, 0 none, Q no old message, B only the last message and without its time, A waits for
     approval, and a letter a message."""
@@ -90,13 +90,13 @@ def name_of(step: Any) -> str:
     return step.name if isinstance(step, c.Step) else type(step).__name__
 
 
-def answer_of(event: Any, run: c.RunState, at: float) -> c.Answer:
+def answer_of(event: Any, run: Any, at: float) -> Any:
     name, number = event if isinstance(event, tuple) else (event, run.sends)
     fate, text = FATES[name]
     return c.Answer(fate, c.Message(0.0, text), number, at)
 
 
-def apply(event: Any, run: c.RunState, step: Any, at: float, pace: c.Pace) -> c.RunState:
+def apply(event: Any, run: Any, step: Any, at: float, pace: Any) -> Any:
     """An event: a fate, or (fate, number of the trigger); a float: a read without an answer then; a
     role; ('move', note); ('renote', look); else a look."""
     if isinstance(event, c.Role):
@@ -104,7 +104,7 @@ def apply(event: Any, run: c.RunState, step: Any, at: float, pace: c.Pace) -> c.
         return c.after_role(run, event)
     if isinstance(event, float):
         return c.after_no_answer(run, event, pace)
-    if isinstance(event, c.Snapshot):
+    if isinstance(event, c.Role):
         return c.after_look(run, event, pace)
     if event[0] == "move":
         assert step is c.Step.MOVE, step
@@ -122,7 +122,7 @@ def time_of(event: Any, at: float) -> float:
     return look.at if isinstance(look, c.Snapshot) and not isinstance(event, str) else at
 
 
-def play(note: c.Snapshot, events: List[Any], pace: c.Pace = PACE, **more: Any) -> Tuple[Any, ...]:
+def play(note: Any, events: List[Any], pace: Any = PACE, **more: Any) -> Tuple[Any, ...]:
     """-> the steps taken, the last one the end; the state; the last step itself. A joined run that
     brought nothing is noted anew by the last look, unless the history has a look of its own."""
     end_at = more.pop("end_at", None)
@@ -172,7 +172,7 @@ PAIR = {"other_server": True}
 ACTIVE, STANDBY, NOT_TOLD = c.Role.ACTIVE, c.Role.STANDBY, c.Role.NOT_TOLD
 
 
-def other(at: float, task: str, *sessions: str) -> c.Snapshot:
+def other(at: float, task: str, *sessions: str) -> Any:
     return snap(at, task, *sessions, server="B")
 
 
@@ -1268,7 +1268,7 @@ REFUSAL = [
         IDLE,
         ["not sent"],
         0,
-        "NoServer",
+        "Unreachable",
         {"end_at": 1800.0, "words": "connection refused"},
     ),
     ("401", IDLE, ["unauthorised"], 0, "SEND", {}),
@@ -1290,7 +1290,7 @@ REFUSAL = [
         {},
     ),
     ("401, deadline", IDLE, ["unauthorised"], 0, "LoginRefused", {"end_at": 1800.0}),
-    ("no time left", IDLE, [], 0, "NoServer", {"deadline": 0.0}),
+    ("no time left", IDLE, [], 0, "Unreachable", {"deadline": 0.0}),
     ("refused", IDLE, ["refused", snap(5, "q", "")], 0, SIX, {"words": "IWNR9999E"}),
     ("refused, 415", IDLE, ["refused by HTTP", snap(5, "q", "")], 0, SIX, {}),
     ("refused, early", IDLE, ["refused", snap(4.9, "q", "")], 0, "LOOK", {}),
@@ -2428,7 +2428,7 @@ def test_what_was_started() -> None:
 
 
 def test_the_codes() -> None:
-    kinds = (c.Problem, c.NoServer, c.LoginRefused, c.Refused, c.BackupFailed, c.OutcomeUnknown)
+    kinds = (c.Problem, c.Unreachable, c.LoginRefused, c.Refused, c.BackupFailed, c.OutcomeUnknown)
     assert [each.code for each in kinds] == [1, 3, 4, 6, 7, 8]
 
 
@@ -2488,7 +2488,7 @@ def test_no_message_of_a_run_is_missed(old: List[Any], new: List[Any]) -> None:
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.integers(-900, 900)), st.lists(st.integers(-900, 900)), st.integers(-900, 900))
 def test_what_is_new(noted: List[int], later: List[int], earliest: int) -> None:
-    def backups(moments: List[int]) -> Tuple[c.Backup, ...]:
+    def backups(moments: List[int]) -> Tuple[Any, ...]:
         return tuple(c.Backup(str(each), "", True, "8", float(each), "H1-B1") for each in moments)
 
     old = session("")._replace(backups=backups(noted))
