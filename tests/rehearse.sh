@@ -3,13 +3,15 @@
 # ends with the program's exit code. No storage is touched.
 #
 #   sh tests/rehearse.sh                            runs task 27, certificate pinned
-#   sh tests/rehearse.sh --list                     arguments take the place of "-t TASK"
-#   sh tests/rehearse.sh -S "SGC Payroll" -v
-#   sh tests/rehearse.sh -t ITSO_SGC_H3_LAH81 --insecure
+#   sh tests/rehearse.sh --check                    the same task, with more options
+#   sh tests/rehearse.sh --json -q
+#   sh tests/rehearse.sh -S "SGC Payroll" -v        another target
+#   sh tests/rehearse.sh --list                     no target
 #
-# Server, port, user and fingerprint are always given, the password in the environment. Your
-# arguments come after them, so that your -s, -P, -u or -p wins; and where you say how far the
-# certificate is to be trusted (--fingerprint, --ca-file, --insecure), that is all that is said.
+# Server, port, user and fingerprint are always given, the password in the environment; the task,
+# unless -t, -S or --list is among your arguments. These come last, so that your -s, -P, -u or -p
+# wins; and where you say how far the certificate is to be trusted (--fingerprint, --ca-file,
+# --insecure), that is all that is said.
 #
 # PYTHON=...            the interpreter (default: python3; any from 3.6 on)
 # REHEARSE_SERVER=...   more options for the simulated server, for instance
@@ -58,14 +60,18 @@ do
     sleep 0.2
 done
 
-[ $# -gt 0 ] || set -- -t ITSO_SGC_H3_LAH81
+target="-t ITSO_SGC_H3_LAH81"
 trust=--fingerprint
 for argument; do
     case $argument in
         --) break ;;
         --ca-file | --ca-file=* | --insecure | --fingerprint | --fingerprint=*) trust= ;;
+        --list | -[tS]* | -[qv][tS]* | --csm_task | --csm_task=* | --csm_session | --csm_session=*)
+            target= ;;
     esac
 done
+# shellcheck disable=SC2086
+set -- $target "$@"
 [ -z "$trust" ] || set -- --fingerprint "$fingerprint" "$@"
 set -- -s "$host" -P "$port" -u "$user" "$@"
 
