@@ -1,6 +1,5 @@
 """The table of named histories: what CSM shows and answers, and how the call must end."""
 
-import inspect
 from typing import Any, List, Optional, Tuple
 
 import pytest
@@ -68,9 +67,7 @@ def session(shown: str) -> Optional[Any]:
     return c.Session("s", status, state, "Safeguarded Copy", "!" in shown, "8", backups)
 
 
-def snap(
-    at: float, task: str, *sessions: str, server: str = "A", earliest: float = D
-) -> Any:
+def snap(at: float, task: str, *sessions: str, server: str = "A", earliest: float = D) -> Any:
     """task: '' for a session; '?' not listed; else R running, M N O lastRan later and later, L
     earlier, 0 none, Q no old message, B only the last message and without its time, A waits for
     approval, and a letter a message."""
@@ -104,7 +101,7 @@ def apply(event: Any, run: Any, step: Any, at: float, pace: Any) -> Any:
         return c.after_role(run, event)
     if isinstance(event, float):
         return c.after_no_answer(run, event, pace)
-    if isinstance(event, c.Role):
+    if isinstance(event, c.Snapshot):
         return c.after_look(run, event, pace)
     if event[0] == "move":
         assert step is c.Step.MOVE, step
@@ -128,7 +125,7 @@ def play(note: Any, events: List[Any], pace: Any = PACE, **more: Any) -> Tuple[A
     end_at = more.pop("end_at", None)
     run = c.first_state(note, more.pop("deadline", 1800.0), **more)
     steps, at = [], note.at
-    for event in list(events) + ["end"]:
+    for event in [*list(events), "end"]:
         at = at if event != "end" or end_at is None else end_at
         while True:
             step = c.next_step(run, at, pace)
@@ -141,7 +138,8 @@ def play(note: Any, events: List[Any], pace: Any = PACE, **more: Any) -> Tuple[A
                 break
         if event == "end":
             return steps, run, step
-        assert isinstance(step, c.Step) and step is not c.Step.DONE, f"{steps[-1]} before {event}"
+        assert isinstance(step, c.Step), f"{steps[-1]} before {event}"
+        assert step is not c.Step.DONE, f"done before {event}"
         run = apply(event, run, step, at, pace)
         at = time_of(event, at)
     raise AssertionError
@@ -149,7 +147,7 @@ def play(note: Any, events: List[Any], pace: Any = PACE, **more: Any) -> Tuple[A
 
 def looks(
     until: float, task: str, *sessions: str, begin: float = 0.0, every: float = 5.0, **more: Any
-):
+) -> List[Any]:
     count = int((until - begin) / every + 1e-9)
     return [snap(begin + (each + 1) * every, task, *sessions, **more) for each in range(count)]
 
@@ -177,7 +175,7 @@ def other(at: float, task: str, *sessions: str) -> Any:
 
 
 ACCEPTED = "accepted"
-LOST30 = ["lost"] + looks(30, "q", "")
+LOST30 = ["lost", *looks(30, "q", "")]
 
 # name, note, events, triggers that may have been processed, the end, what else
 RUN = [
@@ -504,7 +502,7 @@ RUN = [
     (
         "waits for approval, and nothing happens",
         snap(0, "A", ""),
-        [ACCEPTED] + looks(90, "A", ""),
+        [ACCEPTED, *looks(90, "A", "")],
         1,
         EIGHT,
         {"words": "waits for approval"},
@@ -528,21 +526,21 @@ RUN = [
     (
         "mute task",
         MUTE,
-        [ACCEPTED] + looks(60, "Q0", "v") + [snap(65, "Q0", "v")],
+        [ACCEPTED, *looks(60, "Q0", "v"), snap(65, "Q0", "v")],
         1,
         "DONE",
         {"remark": "no message"},
     ),
-    ("mute task, early", MUTE, [ACCEPTED] + looks(64, "Q0", "v", every=4.0), 1, "LOOK", {}),
+    ("mute task, early", MUTE, [ACCEPTED, *looks(64, "Q0", "v", every=4.0)], 1, "LOOK", {}),
     (
         "mute task, too early to begin",
         MUTE,
-        [ACCEPTED] + looks(55, "Q0", "v"),
+        [ACCEPTED, *looks(55, "Q0", "v")],
         1,
         "LOOK",
         {"begun": False},
     ),
-    ("mute task without a backup", MUTE, [ACCEPTED] + looks(90, "Q0", ""), 1, EIGHT, {}),
+    ("mute task without a backup", MUTE, [ACCEPTED, *looks(90, "Q0", "")], 1, EIGHT, {}),
     (
         "mute task that shows running",
         MUTE,
@@ -987,19 +985,19 @@ NOTE = [
     ),
 ]
 DOUBT = [
-    ("accepted, no trace", IDLE, [ACCEPTED] + looks(90, "q", ""), 1, EIGHT, {"words": "no trace"}),
-    ("accepted, no trace, early", IDLE, [ACCEPTED] + looks(89, "q", ""), 1, "LOOK", {}),
+    ("accepted, no trace", IDLE, [ACCEPTED, *looks(90, "q", "")], 1, EIGHT, {"words": "no trace"}),
+    ("accepted, no trace, early", IDLE, [ACCEPTED, *looks(89, "q", "")], 1, "LOOK", {}),
     ("accepted, CSM away", IDLE, [ACCEPTED, snap(200, "q", ""), snap(400, "q", "")], 1, "LOOK", {}),
-    ("accepted, list empty", IDLE, [ACCEPTED] + looks(400, "?", ""), 1, "LOOK", {}),
-    ("accepted, backup alone", IDLE, [ACCEPTED] + looks(60, "q", "v"), 1, "LOOK", {}),
-    ("accepted, backup alone, to the end", IDLE, [ACCEPTED] + looks(90, "q", "v"), 1, EIGHT, {}),
+    ("accepted, list empty", IDLE, [ACCEPTED, *looks(400, "?", "")], 1, "LOOK", {}),
+    ("accepted, backup alone", IDLE, [ACCEPTED, *looks(60, "q", "v")], 1, "LOOK", {}),
+    ("accepted, backup alone, to the end", IDLE, [ACCEPTED, *looks(90, "q", "v")], 1, EIGHT, {}),
     ("lost, trace", IDLE, ["lost", snap(5, "RM", ""), snap(6, "Mf", "v")], 1, "DONE", {}),
     ("lost, backup and message", IDLE, ["lost", snap(5, "f", "v")], 1, "DONE", {}),
     ("lost, backup alone", IDLE, ["lost", snap(5, "q", "v")], 1, "LOOK", {}),
     ("lost, an error alone", IDLE, ["lost", snap(5, "E", "")], 1, "LOOK", {"phase": "IN_DOUBT"}),
-    ("lost, early", IDLE, ["lost"] + looks(29, "q", ""), 1, "LOOK", {}),
-    ("lost, many quick looks", IDLE, ["lost"] + looks(29.5, "q", "", every=0.5), 1, "LOOK", {}),
-    ("lost, CSM away", IDLE, ["lost"] + looks(1000, "q", "", every=200), 1, "LOOK", {}),
+    ("lost, early", IDLE, ["lost", *looks(29, "q", "")], 1, "LOOK", {}),
+    ("lost, many quick looks", IDLE, ["lost", *looks(29.5, "q", "", every=0.5)], 1, "LOOK", {}),
+    ("lost, CSM away", IDLE, ["lost", *looks(1000, "q", "", every=200)], 1, "LOOK", {}),
     (
         "lost, away for 8 s, old state for 2.5 s",
         IDLE,
@@ -1019,12 +1017,12 @@ DOUBT = [
     (
         "lost, list empty for 7 s",
         IDLE,
-        ["lost"] + looks(7, "?", "", every=0.5) + [snap(7.5, "RMs", ""), snap(9, "Msmf", "v")],
+        ["lost", *looks(7, "?", "", every=0.5), snap(7.5, "RMs", ""), snap(9, "Msmf", "v")],
         1,
         "DONE",
         {"pace": QUICK},
     ),
-    ("lost, list empty", IDLE, ["lost"] + looks(500, "?", ""), 1, "LOOK", {}),
+    ("lost, list empty", IDLE, ["lost", *looks(500, "?", "")], 1, "LOOK", {}),
     (
         "lost, unanswered reads count nothing",
         IDLE,
@@ -1033,12 +1031,12 @@ DOUBT = [
         "LOOK",
         {},
     ),
-    ("lost, sent again", IDLE, LOST30 + [ACCEPTED, snap(31, "Mf", "v")], 2, "DONE", {}),
-    ("lost twice", IDLE, LOST30 + ["lost"] + looks(119, "q", "", begin=30), 2, "LOOK", {}),
+    ("lost, sent again", IDLE, [*LOST30, ACCEPTED, snap(31, "Mf", "v")], 2, "DONE", {}),
+    ("lost twice", IDLE, [*LOST30, "lost", *looks(119, "q", "", begin=30)], 2, "LOOK", {}),
     (
         "lost twice, no trace",
         IDLE,
-        LOST30 + ["lost"] + looks(120, "q", "", begin=30),
+        [*LOST30, "lost", *looks(120, "q", "", begin=30)],
         2,
         EIGHT,
         {"words": "no trace"},
@@ -1046,7 +1044,7 @@ DOUBT = [
     (
         "lost twice, trace",
         IDLE,
-        LOST30 + ["lost", snap(40, "RM", ""), snap(41, "Mf", "v")],
+        [*LOST30, "lost", snap(40, "RM", ""), snap(41, "Mf", "v")],
         2,
         "DONE",
         {},
@@ -1054,7 +1052,7 @@ DOUBT = [
     (
         "lost, then refused, early",
         IDLE,
-        LOST30 + ["refused"] + looks(119, "q", "", begin=30),
+        [*LOST30, "refused", *looks(119, "q", "", begin=30)],
         1,
         "LOOK",
         {},
@@ -1062,7 +1060,7 @@ DOUBT = [
     (
         "lost, then refused: 8, never 6",
         IDLE,
-        LOST30 + ["refused"] + looks(120, "q", "", begin=30),
+        [*LOST30, "refused", *looks(120, "q", "", begin=30)],
         1,
         EIGHT,
         {},
@@ -1070,16 +1068,16 @@ DOUBT = [
     (
         "lost, then refused, deadline",
         IDLE,
-        LOST30 + ["refused", snap(31, "q", "")],
+        [*LOST30, "refused", snap(31, "q", "")],
         1,
         EIGHT,
         {"deadline": 31.0},
     ),
-    ("lost, then refused, trace", IDLE, LOST30 + ["refused", snap(31, "Mf", "v")], 1, "DONE", {}),
+    ("lost, then refused, trace", IDLE, [*LOST30, "refused", snap(31, "Mf", "v")], 1, "DONE", {}),
     (
         "lost, then refused, the refusal among its messages",
         IDLE,
-        LOST30 + ["refused", snap(31, "MsXf", "v")],
+        [*LOST30, "refused", snap(31, "MsXf", "v")],
         1,
         SEVEN,
         {},
@@ -1087,7 +1085,7 @@ DOUBT = [
     (
         "lost, then not sent: looking anew",
         IDLE,
-        LOST30 + ["not sent"] + looks(60, "q", "", begin=30) + [ACCEPTED, snap(61, "Mf", "v")],
+        [*LOST30, "not sent", *looks(60, "q", "", begin=30), ACCEPTED, snap(61, "Mf", "v")],
         2,
         "DONE",
         {"sends": 3},
@@ -1095,7 +1093,7 @@ DOUBT = [
     (
         "lost, then 401: looking anew",
         IDLE,
-        LOST30 + ["unauthorised"] + looks(60, "q", "", begin=30) + [ACCEPTED, snap(61, "Mf", "v")],
+        [*LOST30, "unauthorised", *looks(60, "q", "", begin=30), ACCEPTED, snap(61, "Mf", "v")],
         2,
         "DONE",
         {"sends": 3},
@@ -1103,11 +1101,13 @@ DOUBT = [
     (
         "lost, then 401 twice",
         IDLE,
-        LOST30
-        + ["unauthorised"]
-        + looks(60, "q", "", begin=30)
-        + ["unauthorised"]
-        + looks(150, "q", "", begin=60),
+        [
+            *LOST30,
+            "unauthorised",
+            *looks(60, "q", "", begin=30),
+            "unauthorised",
+            *looks(150, "q", "", begin=60),
+        ],
         1,
         EIGHT,
         {},
@@ -1115,7 +1115,7 @@ DOUBT = [
     (
         "lost, then busy",
         IDLE,
-        LOST30 + ["busy"] + looks(60, "q", "", begin=30) + [ACCEPTED, snap(61, "Mf", "v")],
+        [*LOST30, "busy", *looks(60, "q", "", begin=30), ACCEPTED, snap(61, "Mf", "v")],
         3,
         "DONE",
         {},
@@ -1123,7 +1123,7 @@ DOUBT = [
     (
         "lost, busy, lost",
         IDLE,
-        LOST30 + ["busy"] + looks(60, "q", "", begin=30) + ["lost"] + looks(140, "q", "", begin=60),
+        [*LOST30, "busy", *looks(60, "q", "", begin=30), "lost", *looks(140, "q", "", begin=60)],
         3,
         "LOOK",
         {},
@@ -1131,12 +1131,12 @@ DOUBT = [
     (
         "lost, busy, lost, end",
         IDLE,
-        LOST30 + ["busy"] + looks(60, "q", "", begin=30) + ["lost"] + looks(150, "q", "", begin=60),
+        [*LOST30, "busy", *looks(60, "q", "", begin=30), "lost", *looks(150, "q", "", begin=60)],
         3,
         EIGHT,
         {},
     ),
-    ("busy, early", IDLE, ["busy"] + looks(29, "q", ""), 1, "LOOK", {"sends": 1}),
+    ("busy, early", IDLE, ["busy", *looks(29, "q", "")], 1, "LOOK", {"sends": 1}),
     (
         "busy for 12 s",
         IDLE,
@@ -1158,7 +1158,7 @@ DOUBT = [
     (
         "busy, then refused",
         IDLE,
-        ["busy"] + looks(30, "q", "") + ["refused"] + looks(120, "q", "", begin=30),
+        ["busy", *looks(30, "q", ""), "refused", *looks(120, "q", "", begin=30)],
         1,
         EIGHT,
         {},
@@ -1167,7 +1167,7 @@ DOUBT = [
     (
         "busy, session, the first was taken, 40 s long",
         SESSION,
-        ["busy"] + looks(30, "", "") + ["busy", snap(35, "", ""), snap(40, "", "v")],
+        ["busy", *looks(30, "", ""), "busy", snap(35, "", ""), snap(40, "", "v")],
         2,
         "DONE",
         {},
@@ -1175,7 +1175,7 @@ DOUBT = [
     (
         "busy, session: then ten",
         SESSION,
-        ["busy"] + looks(30, "", "") + ["busy"] + looks(329, "", "", begin=30),
+        ["busy", *looks(30, "", ""), "busy", *looks(329, "", "", begin=30)],
         2,
         "LOOK",
         {},
@@ -1183,11 +1183,14 @@ DOUBT = [
     (
         "busy, session: after ten",
         SESSION,
-        ["busy"]
-        + looks(30, "", "")
-        + ["busy"]
-        + looks(330, "", "", begin=30)
-        + ["completed", snap(331, "", "v")],
+        [
+            "busy",
+            *looks(30, "", ""),
+            "busy",
+            *looks(330, "", "", begin=30),
+            "completed",
+            snap(331, "", "v"),
+        ],
         3,
         "DONE",
         {},
@@ -1195,9 +1198,14 @@ DOUBT = [
     (
         "busy for 12 s, session",
         SESSION,
-        ["busy", snap(5, "", ""), "busy"]
-        + looks(55, "", "", begin=5)
-        + ["completed", snap(56, "", "v")],
+        [
+            "busy",
+            snap(5, "", ""),
+            "busy",
+            *looks(55, "", "", begin=5),
+            "completed",
+            snap(56, "", "v"),
+        ],
         3,
         "DONE",
         {"pace": QUICK},
@@ -1211,11 +1219,11 @@ DOUBT = [
         "LOOK",
         {"phase": "STARTED"},
     ),
-    ("session lost, blind", SESSION, ["lost"] + looks(295, "", "-"), 1, "LOOK", {"sends": 1}),
+    ("session lost, blind", SESSION, ["lost", *looks(295, "", "-")], 1, "LOOK", {"sends": 1}),
     (
         "session lost, blind for ten",
         SESSION,
-        ["lost"] + looks(300, "", "-") + ["completed"],
+        ["lost", *looks(300, "", "-"), "completed"],
         2,
         "LOOK",
         {"sends": 2},
@@ -1223,7 +1231,7 @@ DOUBT = [
     (
         "session lost, blind, then seen",
         SESSION,
-        ["lost"] + looks(290, "", "-") + looks(310, "", "", begin=290),
+        ["lost", *looks(290, "", "-"), *looks(310, "", "", begin=290)],
         1,
         "LOOK",
         {"sends": 1},
@@ -1231,7 +1239,7 @@ DOUBT = [
     (
         "session lost twice, blind",
         SESSION,
-        ["lost"] + looks(300, "", "-") + ["lost"] + looks(659, "", "-", begin=300),
+        ["lost", *looks(300, "", "-"), "lost", *looks(659, "", "-", begin=300)],
         2,
         "LOOK",
         {},
@@ -1239,7 +1247,7 @@ DOUBT = [
     (
         "session lost twice, blind for long",
         SESSION,
-        ["lost"] + looks(300, "", "-") + ["lost"] + looks(660, "", "-", begin=300),
+        ["lost", *looks(300, "", "-"), "lost", *looks(660, "", "-", begin=300)],
         2,
         EIGHT,
         {},
@@ -1247,7 +1255,7 @@ DOUBT = [
     (
         "session lost, Protected lists nothing",
         SESSION,
-        ["lost"] + looks(100, "", "P"),
+        ["lost", *looks(100, "", "P")],
         1,
         "LOOK",
         {"sends": 1},
@@ -1255,7 +1263,7 @@ DOUBT = [
     (
         "session lost, seen once, then blind",
         SESSION,
-        ["lost", snap(5, "", "")] + looks(500, "", "-", begin=5),
+        ["lost", snap(5, "", ""), *looks(500, "", "-", begin=5)],
         1,
         "LOOK",
         {"sends": 1},
@@ -1430,10 +1438,15 @@ REFUSAL = [
     (
         "pair, lost, then refused, other takes it",
         IDLE,
-        LOST30
-        + ["refused", STANDBY, ("move", other(31, "q", ""))]
-        + looks(61, "q", "", begin=31, server="B")
-        + [ACCEPTED, other(62, "Mf", "v")],
+        [
+            *LOST30,
+            "refused",
+            STANDBY,
+            ("move", other(31, "q", "")),
+            *looks(61, "q", "", begin=31, server="B"),
+            ACCEPTED,
+            other(62, "Mf", "v"),
+        ],
         2,
         "DONE",
         PAIR,
@@ -1441,9 +1454,13 @@ REFUSAL = [
     (
         "pair, lost, then refused, looking anew",
         IDLE,
-        LOST30
-        + ["refused", STANDBY, ("move", other(31, "q", ""))]
-        + looks(60, "q", "", begin=31, server="B"),
+        [
+            *LOST30,
+            "refused",
+            STANDBY,
+            ("move", other(31, "q", "")),
+            *looks(60, "q", "", begin=31, server="B"),
+        ],
         1,
         "LOOK",
         {"sends": 2, **PAIR},
@@ -1451,7 +1468,7 @@ REFUSAL = [
     (
         "pair, lost, refused, its run shows there",
         IDLE,
-        LOST30 + ["refused", STANDBY, ("move", other(31, "RMs", "")), other(32, "Mf", "v")],
+        [*LOST30, "refused", STANDBY, ("move", other(31, "RMs", "")), other(32, "Mf", "v")],
         1,
         "DONE",
         PAIR,
@@ -1459,11 +1476,15 @@ REFUSAL = [
     (
         "pair, lost, refused by both",
         IDLE,
-        LOST30
-        + ["refused", STANDBY, ("move", other(31, "q", ""))]
-        + looks(61, "q", "", begin=31, server="B")
-        + ["refused"]
-        + looks(151, "q", "", begin=61, server="B"),
+        [
+            *LOST30,
+            "refused",
+            STANDBY,
+            ("move", other(31, "q", "")),
+            *looks(61, "q", "", begin=31, server="B"),
+            "refused",
+            *looks(151, "q", "", begin=61, server="B"),
+        ],
         1,
         EIGHT,
         PAIR,
@@ -1471,7 +1492,7 @@ REFUSAL = [
     (
         "pair, lost, refused, other is no help",
         IDLE,
-        LOST30 + ["refused", STANDBY, ("move", None)] + looks(120, "q", "", begin=30),
+        [*LOST30, "refused", STANDBY, ("move", None), *looks(120, "q", "", begin=30)],
         1,
         EIGHT,
         PAIR,
@@ -1479,7 +1500,7 @@ REFUSAL = [
     (
         "pair, lost, refused by the active one",
         IDLE,
-        LOST30 + ["refused", ACTIVE] + looks(120, "q", "", begin=30),
+        [*LOST30, "refused", ACTIVE, *looks(120, "q", "", begin=30)],
         1,
         EIGHT,
         PAIR,
@@ -1487,7 +1508,7 @@ REFUSAL = [
     (
         "pair, lost, reads move: looking anew",
         IDLE,
-        ["lost"] + looks(25, "q", "") + looks(55, "q", "", begin=25, server="B"),
+        ["lost", *looks(25, "q", ""), *looks(55, "q", "", begin=25, server="B")],
         1,
         "LOOK",
         {"sends": 1, **PAIR},
@@ -1495,19 +1516,19 @@ REFUSAL = [
     (
         "pair, lost, reads move: sent again there",
         IDLE,
-        ["lost"] + looks(25, "q", "") + looks(60, "q", "", begin=25, server="B") + [ACCEPTED],
+        ["lost", *looks(25, "q", ""), *looks(60, "q", "", begin=25, server="B"), ACCEPTED],
         2,
         "LOOK",
         {"sends": 2, **PAIR},
     ),
 ]
 LATE = [
-    ("late answer", IDLE, looks(25, "q", "") + [ACCEPTED, snap(26, "Mf", "v")], 1, "DONE", {}),
+    ("late answer", IDLE, [*looks(25, "q", ""), ACCEPTED, snap(26, "Mf", "v")], 1, "DONE", {}),
     ("late answer, no second before", IDLE, looks(59, "q", ""), 1, "LOOK", {"sends": 1}),
     (
         "late answer, sent again",
         IDLE,
-        looks(60, "q", "") + [ACCEPTED, snap(61, "Mf", "v")],
+        [*looks(60, "q", ""), ACCEPTED, snap(61, "Mf", "v")],
         2,
         "DONE",
         {},
@@ -1515,7 +1536,7 @@ LATE = [
     (
         "late answer, in doubt, accepted",
         IDLE,
-        looks(35, "q", "") + [ACCEPTED, snap(61, "Mf", "v")],
+        [*looks(35, "q", ""), ACCEPTED, snap(61, "Mf", "v")],
         1,
         "DONE",
         {},
@@ -1523,7 +1544,7 @@ LATE = [
     (
         "late answer, in doubt, refused",
         IDLE,
-        looks(35, "q", "") + ["refused", snap(40, "q", "")],
+        [*looks(35, "q", ""), "refused", snap(40, "q", "")],
         0,
         SIX,
         {},
@@ -1531,7 +1552,7 @@ LATE = [
     (
         "late answer, lost",
         IDLE,
-        looks(20, "q", "") + ["lost"] + looks(49, "q", "", begin=20),
+        [*looks(20, "q", ""), "lost", *looks(49, "q", "", begin=20)],
         1,
         "LOOK",
         {"sends": 1},
@@ -1539,7 +1560,7 @@ LATE = [
     (
         "late: the first is accepted, the second pending",
         IDLE,
-        looks(60, "q", "") + [snap(61, "q", ""), (ACCEPTED, 1), snap(62, "Mf", "v")],
+        [*looks(60, "q", ""), snap(61, "q", ""), (ACCEPTED, 1), snap(62, "Mf", "v")],
         2,
         "DONE",
         {},
@@ -1547,8 +1568,8 @@ LATE = [
     (
         "late: the first is refused, the second pending",
         IDLE,
-        looks(60, "q", "")
-        + [
+        [
+            *looks(60, "q", ""),
             snap(61, "q", ""),
             ("refused", 1),
             snap(62, "q", ""),
@@ -1562,7 +1583,7 @@ LATE = [
     (
         "late: the first is lost, the second pending",
         IDLE,
-        looks(60, "q", "") + [snap(61, "q", ""), ("lost", 1), snap(62, "q", "")],
+        [*looks(60, "q", ""), snap(61, "q", ""), ("lost", 1), snap(62, "q", "")],
         2,
         "LOOK",
         {"phase": "PENDING"},
@@ -1570,7 +1591,7 @@ LATE = [
     (
         "late: both are refused",
         IDLE,
-        looks(60, "q", "") + [("refused", 2), snap(61, "q", ""), ("refused", 1), snap(66, "q", "")],
+        [*looks(60, "q", ""), ("refused", 2), snap(61, "q", ""), ("refused", 1), snap(66, "q", "")],
         0,
         SIX,
         {},
@@ -1578,7 +1599,7 @@ LATE = [
     (
         "late: refused, the second in doubt",
         IDLE,
-        looks(60, "q", "") + [("lost", 2), snap(61, "q", ""), ("refused", 1), snap(62, "q", "")],
+        [*looks(60, "q", ""), ("lost", 2), snap(61, "q", ""), ("refused", 1), snap(62, "q", "")],
         1,
         "LOOK",
         {"phase": "IN_DOUBT"},
@@ -1586,7 +1607,7 @@ LATE = [
     (
         "late: accepted, then the other refused",
         IDLE,
-        looks(60, "q", "") + [(ACCEPTED, 1), ("refused", 2), snap(62, "Mf", "v")],
+        [*looks(60, "q", ""), (ACCEPTED, 1), ("refused", 2), snap(62, "Mf", "v")],
         1,
         "DONE",
         {},
@@ -1594,7 +1615,7 @@ LATE = [
     (
         "late: accepted, then the other lost",
         IDLE,
-        looks(60, "q", "") + [(ACCEPTED, 1), ("lost", 2), snap(62, "Mf", "v")],
+        [*looks(60, "q", ""), (ACCEPTED, 1), ("lost", 2), snap(62, "Mf", "v")],
         2,
         "DONE",
         {},
@@ -1626,7 +1647,7 @@ LATE = [
     (
         "trace, then a late refusal",
         IDLE,
-        looks(30, "q", "") + [snap(35, "RMs", ""), "refused", snap(36, "Msf", "v")],
+        [*looks(30, "q", ""), snap(35, "RMs", ""), "refused", snap(36, "Msf", "v")],
         0,
         "DONE",
         {"started": "yes"},
@@ -1684,7 +1705,7 @@ LATE = [
     (
         "pending, two unanswered, then looked long enough",
         IDLE,
-        [1.0, 2.0] + looks(32, "q", "", begin=2.0) + [ACCEPTED],
+        [1.0, 2.0, *looks(32, "q", "", begin=2.0), ACCEPTED],
         2,
         "LOOK",
         {"sends": 2},
@@ -1745,7 +1766,7 @@ SESSIONS = [
     (
         "session, 61 s long",
         SESSION,
-        looks(61, "", "") + ["completed", snap(62, "", "v")],
+        [*looks(61, "", ""), "completed", snap(62, "", "v")],
         1,
         "DONE",
         {},
@@ -1753,7 +1774,7 @@ SESSIONS = [
     (
         "session, 5 s long, request timeout 2",
         SESSION,
-        looks(5, "", "", every=0.5) + ["completed", snap(5.5, "", "v")],
+        [*looks(5, "", "", every=0.5), "completed", snap(5.5, "", "v")],
         1,
         "DONE",
         {"pace": c.Pace(request_timeout=2.0)},
@@ -1761,7 +1782,7 @@ SESSIONS = [
     (
         "session, late",
         SESSION,
-        looks(299, "", "") + ["completed", snap(301, "", "v")],
+        [*looks(299, "", ""), "completed", snap(301, "", "v")],
         1,
         "DONE",
         {},
@@ -1788,7 +1809,7 @@ SESSIONS = [
     (
         "session, ten time-outs: sent again at once",
         SESSION,
-        looks(300, "", "") + ["completed"],
+        [*looks(300, "", ""), "completed"],
         2,
         "LOOK",
         {"sends": 2},
@@ -1804,7 +1825,7 @@ SESSIONS = [
     (
         "session, ten time-outs, blind",
         BLIND,
-        looks(300, "", "-") + ["completed"],
+        [*looks(300, "", "-"), "completed"],
         2,
         "LOOK",
         {"sends": 2},
@@ -1812,7 +1833,7 @@ SESSIONS = [
     (
         "session, a backup came and is unseen at ten",
         SESSION,
-        looks(290, "", "") + [snap(295, "", "n"), snap(300, "", "-")],
+        [*looks(290, "", ""), snap(295, "", "n"), snap(300, "", "-")],
         1,
         "LOOK",
         {"phase": "STARTED"},
@@ -2166,7 +2187,7 @@ MORE = [
     (
         "two in doubt: their number stays on the other server",
         IDLE,
-        LOST30 + ["lost"] + looks(40, "q", "", begin=30, server="B"),
+        [*LOST30, "lost", *looks(40, "q", "", begin=30, server="B")],
         2,
         "LOOK",
         PAIR,
@@ -2174,7 +2195,7 @@ MORE = [
     (
         "mute task, noted later",
         snap(100, "Q0", ""),
-        [ACCEPTED] + looks(160, "Q0", "v", begin=100) + [snap(165, "Q0", "v")],
+        [ACCEPTED, *looks(160, "Q0", "v", begin=100), snap(165, "Q0", "v")],
         1,
         "DONE",
         {"remark": "no message"},
@@ -2182,7 +2203,7 @@ MORE = [
     (
         "mute task, noted later, early",
         snap(100, "Q0", ""),
-        [ACCEPTED] + looks(155, "Q0", "v", begin=100),
+        [ACCEPTED, *looks(155, "Q0", "v", begin=100)],
         1,
         "LOOK",
         {"begun": False},
@@ -2238,11 +2259,14 @@ MORE = [
     (
         "401, lost, 401: not twice in a row",
         IDLE,
-        ["unauthorised", "lost"]
-        + looks(30, "q", "")
-        + ["unauthorised"]
-        + looks(60, "q", "", begin=30)
-        + [ACCEPTED],
+        [
+            "unauthorised",
+            "lost",
+            *looks(30, "q", ""),
+            "unauthorised",
+            *looks(60, "q", "", begin=30),
+            ACCEPTED,
+        ],
         2,
         "LOOK",
         {"sends": 4},
@@ -2250,7 +2274,7 @@ MORE = [
     (
         "no mute task: it tells something else",
         MUTE,
-        [ACCEPTED] + looks(65, "Q0i", "v"),
+        [ACCEPTED, *looks(65, "Q0i", "v")],
         1,
         "LOOK",
         {"begun": False},
@@ -2258,7 +2282,7 @@ MORE = [
     (
         "late loss while in doubt: looking goes on",
         IDLE,
-        looks(35, "q", "") + ["lost"] + looks(60, "q", "", begin=35) + [ACCEPTED],
+        [*looks(35, "q", ""), "lost", *looks(60, "q", "", begin=35), ACCEPTED],
         2,
         "LOOK",
         {"sends": 2},
@@ -2266,7 +2290,7 @@ MORE = [
     (
         "lost, the task is listed, its session unseen",
         IDLE,
-        ["lost"] + looks(30, "q", "-") + [ACCEPTED],
+        ["lost", *looks(30, "q", "-"), ACCEPTED],
         2,
         "LOOK",
         {"sends": 2},
@@ -2274,10 +2298,14 @@ MORE = [
     (
         "late: the first is refused, the second lost: once more",
         IDLE,
-        looks(60, "q", "")
-        + [snap(61, "q", ""), ("refused", 1), ("lost", 2)]
-        + looks(91, "q", "", begin=61)
-        + [ACCEPTED],
+        [
+            *looks(60, "q", ""),
+            snap(61, "q", ""),
+            ("refused", 1),
+            ("lost", 2),
+            *looks(91, "q", "", begin=61),
+            ACCEPTED,
+        ],
         2,
         "LOOK",
         {"sends": 3},
@@ -2285,10 +2313,12 @@ MORE = [
     (
         "pair, lost, reads move: looking from nothing",
         IDLE,
-        ["lost"]
-        + looks(25, "q", "")
-        + looks(55, "q", "", begin=25, server="B")
-        + [other(59, "q", "")],
+        [
+            "lost",
+            *looks(25, "q", ""),
+            *looks(55, "q", "", begin=25, server="B"),
+            other(59, "q", ""),
+        ],
         1,
         "LOOK",
         {"sends": 1, **PAIR},
@@ -2337,13 +2367,13 @@ MORE = [
 TABLE += MORE
 
 
-def test_the_table_is_long():
+def test_the_table_is_long() -> None:
     assert len(TABLE) >= 130
     assert len({row[0] for row in TABLE}) == len(TABLE)
 
 
 @pytest.mark.parametrize("row", TABLE, ids=[row[0] for row in TABLE])
-def test_history(row):
+def test_history(row: Any) -> None:
     _, note, events, triggers, end, more = row
     more = dict(more)
     words, remark = more.pop("words", ""), more.pop("remark", None)
@@ -2397,7 +2427,8 @@ def test_a_server_that_refused_is_not_asked_again() -> None:
     run = c.after_send(c.first_state(IDLE, 1800.0, other_server=True), 0.0)
     run = c.after_role(c.after_answer(run, answer_of("refused", run, 0.0)), STANDBY)
     run = c.after_move(run, other(1, "q", ""), PACE)
-    assert run.phase is c.Phase.IDLE and not run.other_server
+    assert run.phase is c.Phase.IDLE
+    assert not run.other_server
     assert not c.after_move(run, snap(2, "q", ""), PACE).other_server
     fresh = c.first_state(IDLE, 1800.0, other_server=True)
     assert c.after_move(fresh, other(1, "q", ""), PACE).other_server
@@ -2433,13 +2464,35 @@ def test_the_codes() -> None:
 
 
 def test_the_pace() -> None:
-    assert PACE == (30.0, 10.0, 5.0, 60.0, 5.0, 600.0, 0.5, 0.025, 15.0)
-    assert c.MOST_TRIGGERS == 2
-    assert IDLE.task is not None and IDLE.task.next_task == 0
+    """All seconds that decide anything, as the README tells them."""
+    assert PACE._asdict() == {
+        "request_timeout": 30.0,
+        "session_factor": 10.0,
+        "settle": 5.0,
+        "grace": 60.0,
+        "counted": 5.0,
+        "late_listing": 600.0,
+        "clock_skew": 60.0,
+        "first_contact": 30.0,
+        "second_look": 1.0,
+        "first_pause": 0.5,
+        "growth": 0.025,
+        "longest_pause": 15.0,
+        "first_retry": 0.5,
+        "login_retry": 2.0,
+        "first_login_pause": 15.0,
+        "longest_login_pause": 300.0,
+        "role_again": 60.0,
+        "last_try": 0.5,
+        "lock": 60.0,
+        "shown_again": 60.0,
+        "glance": 30.0,
+    }
+    assert (c.MOST_TRIGGERS, c.BELIEVED_AFTER) == (2, 2)
 
 
 @pytest.mark.parametrize(
-    "text, id, severity, is_error",
+    ("text", "shown", "severity", "is_error"),
     [
         ("IWNR2212I [Jan 5] done", "IWNR2212I", "I", False),
         ("IWNR0001E", "IWNR1E", "E", True),
@@ -2451,9 +2504,9 @@ def test_the_pace() -> None:
         ("", "", "", False),
     ],
 )
-def test_messages(text: str, id: str, severity: str, is_error: bool) -> None:
+def test_messages(text: str, shown: str, severity: str, is_error: bool) -> None:
     message = c.Message(0.0, text)
-    assert (message.id, message.severity, message.is_error) == (id, severity, is_error)
+    assert (message.id, message.severity, message.is_error) == (shown, severity, is_error)
 
 
 def test_the_same_message() -> None:
@@ -2461,7 +2514,8 @@ def test_the_same_message() -> None:
     assert c.Message(5.0, "IWNR2212I").key != c.Message(6.0, "IWNR2212I").key
     assert c.Message(0.0, "IWNR2212I a").key != c.Message(0.0, "IWNR2212I b").key
     assert c.Message(5.0, "a").key != c.Message(5.0, "b").key
-    assert c.Message(0.0, "IWNR2212I").is_bare and not c.Message(5.0, "IWNR2212I").is_bare
+    assert c.Message(0.0, "IWNR2212I").is_bare
+    assert not c.Message(5.0, "IWNR2212I").is_bare
 
 
 def test_each_problem_says_one_thing() -> None:
@@ -2491,15 +2545,9 @@ def test_what_is_new(noted: List[int], later: List[int], earliest: int) -> None:
     def backups(moments: List[int]) -> Tuple[Any, ...]:
         return tuple(c.Backup(str(each), "", True, "8", float(each), "H1-B1") for each in moments)
 
-    old = session("")._replace(backups=backups(noted))
+    old: Any = session("")
+    old = old._replace(backups=backups(noted))
     view = old._replace(backups=backups(noted + later))
     found = {each.seconds for each in c.new_backups(old, view, float(earliest), PACE)}
     newest = max(noted, default=-10000)
     assert found == {each for each in later if each > newest and each >= earliest - 600}
-
-
-def test_only_one_function_says_send_or_done() -> None:
-    text = inspect.getsource(c)
-    assert text.count("Step.SEND") == text.count("Step.DONE") == 1
-    source = inspect.getsource(c.next_step)
-    assert "Step.SEND" in source and "Step.DONE" in source
