@@ -775,7 +775,7 @@ def distrust_in(text: str) -> str:
 
 class Signals:
     """Which signal has come. Its handler notes it, and every wait of the main thread hears of it
-    within a slice; nothing is ever interrupted where it stands, but for a line that is typed."""
+    within a slice; nothing is interrupted where it stands, but for what `interrupt` runs."""
 
     SLICE = 0.1  # seconds
     FINE_SLICE = 0.02
@@ -783,7 +783,7 @@ class Signals:
 
     def __init__(self) -> None:
         self.first = 0
-        self.breaks_typing = False
+        self.interrupts = False
 
     def listen(self) -> None:
         """A signal that the parent ignores (nohup; a shell's `&`) stays ignored."""
@@ -798,12 +798,22 @@ class Signals:
         if self.first:  # the second one ends the process at once
             os._exit(128 + self.first)
         self.first = number
-        if self.breaks_typing:
+        if self.interrupts:
             raise Stopped(number)
 
     def check(self) -> None:
         if self.first:
             raise Stopped(self.first)
+
+    def interrupt(self, job: Callable[[], T]) -> T:
+        """Do what has no slices: a line is typed, modules are imported."""
+        self.interrupts = True
+        try:
+            self.check()
+            return job()
+        finally:
+            self.interrupts = False
+            self.check()
 
 
 class Call:
@@ -1382,19 +1392,22 @@ def find_session(csm: Csm, listing: TaskList) -> Target:
 
 
 def note_task(csm: Csm, task: Task, listing: TaskList) -> Target:
-    """The sessions' backups first, then the task itself: so that what starts in between shows as
-    running. Noting never holds the trigger up: it gets one request timeout in all."""
+    """The sessions' backups, and the task: where they took long, it is read again, so that what
+    started in between shows as running. Noting never holds the trigger up: it gets one request
+    timeout in all."""
     config = csm.config
+    began = csm.waiter.passed()
     until = until_noted(csm)
     names = names_of_sessions(config, task)
     views = [note_session(csm, each, until, None) for each in names]
     kept = [pair for pair in zip(names, views) if may_be_safeguarded(pair[1])]
     if not kept and (views or task.steps):
         raise NotFound(why_nothing(csm, task, listing, views))
-    again = note_task_again(csm, task, until)
+    if csm.waiter.passed() > began + csm.pace.second_look:
+        task = note_task_again(csm, task, until)
     return Target(
         name=f'task "{task.name}" (id {task.id})',
-        note=snapshot(csm, again, tuple(view for _, view in kept)),
+        note=snapshot(csm, task, tuple(view for _, view in kept)),
         session_names=tuple(name for name, _ in kept),
         remarks=remarks_on(task, listing),
         is_chained=bool(config.session_name and task.next_task),
@@ -3716,13 +3729,7 @@ class Source:
         """A signal ends the typing: a terminal that shows nothing is put back by getpass."""
         if sys.stdin is None or not sys.stdin.isatty():
             return None
-        signals = self.waiter.signals
-        signals.breaks_typing = True
-        try:
-            signals.check()
-            return typed()
-        finally:
-            signals.breaks_typing = False
+        return self.waiter.signals.interrupt(typed)
 
     def type_user(self) -> str:
         sys.stderr.write("CSM user: ")
@@ -3765,15 +3772,11 @@ def read_line_of(path: str) -> str:
 EXIT_CODES: Dict[str, ExitCode] = {each.value: ExitCode.OK for each in Outcome}
 
 
-def load_modules(waiter: Waiter) -> None:
-    """requests and urllib3, in a worker: a signal is heard meanwhile. They may be missing, not fit
-    one another or this Python, or be hidden by a file beside this one: whatever it is, it is told
-    in a line."""
-    call = Worker().start(import_modules)
-    while not waiter.is_done(call, 60.0):
-        pass
+def load_modules(signals: Signals) -> None:
+    """requests and urllib3. They may be missing, not fit one another or this Python, or be hidden
+    by a file beside this one: whatever it is, it is told in a line."""
     try:
-        call.result()
+        signals.interrupt(import_modules)
     except Exception as error:
         python = f"{sys.executable} (Python {sys.version.split()[0]})"
         cause = f"{type(error).__name__}: {error}"
@@ -3848,7 +3851,7 @@ def conclude(
     conclusion = Conclusion(word_of(ExitCode.INTERNAL), ExitCode.INTERNAL, "")
     try:
         check_arguments()
-        load_modules(progress.waiter)
+        load_modules(progress.waiter.signals)
         config = config_of(args, progress.waiter, progress.console)
         progress.begin(config)
         ending = run_mode(Csm(config, progress))

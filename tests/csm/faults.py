@@ -10,6 +10,8 @@ from .replies import ERROR_PAGE, LOGIN_PAGE
 FAULTS = (
     "reset-before",  # the connection is reset
     "reset-after",
+    "close-before",  # the connection is closed in good order, without an answer
+    "close-after",
     "silent-before",  # no answer ever comes
     "silent-after",
     "500",  # a page of HTML with that status
@@ -24,6 +26,7 @@ FAULTS = (
     "401",  # as for a token that is not known
     "403",
     "404",
+    "415",
     "429",
     "slow",  # the right answer, after SimulatedCsm.slow_seconds
     "trickle",  # an answer that never ends, a byte each SimulatedCsm.trickle_seconds
@@ -32,7 +35,19 @@ FAULTS = (
     "garbage",  # SimulatedCsm.garbage in place of HTTP
     "garbage-after",
 )
-NOT_PROCESSED = ("500", "503", "html", "401", "403", "404", "429", "refuse", "redirect", "garbage")
+NOT_PROCESSED = (
+    "500",
+    "503",
+    "html",
+    "401",
+    "403",
+    "404",
+    "415",
+    "429",
+    "refuse",
+    "redirect",
+    "garbage",
+)
 
 # Status, content type and body, whatever the answer would have been (but for 401).
 INSTEAD: Dict[str, Tuple[int, str, bytes]] = {
@@ -40,6 +55,7 @@ INSTEAD: Dict[str, Tuple[int, str, bytes]] = {
     "503": (503, "text/html", ERROR_PAGE),
     "403": (403, "text/html", ERROR_PAGE),
     "404": (404, "text/html", ERROR_PAGE),
+    "415": (415, "text/html", ERROR_PAGE),
     "429": (429, "application/json", b'{"resultText": "Too many requests"}'),
     "html": (200, "text/html", LOGIN_PAGE),
     "empty": (200, "application/json", b""),

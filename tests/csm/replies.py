@@ -68,6 +68,13 @@ class Replies:
         """To a request with a token that is not known."""
         return 401, self.say(self.world.message("IWNR0010E"))
 
+    def denied(self) -> Reply:
+        """To a request that is beyond the rights of this user."""
+        how = self.world.dialect.denied
+        if how == "html":
+            return 403, ERROR_PAGE
+        return self.answer(Answer(self.world.message("IWNR0012E"), how))
+
     def nothing_there(self, path: str) -> Reply:
         """To a request for something that there is not."""
         return 404, self.say(self.world.message("IWNR0011E", path))
@@ -84,16 +91,16 @@ class Replies:
             "enabled": task.enabled,
             "running": task.running,
             "pendingApproval": task.pendingApproval or task.outcome == "approval",
-            "nextRun": 0,
             "schedule": task.schedule,
-            "runtaskonsuccess": 0,
-            "runtaskonfailure": 0,
+            "runtaskonsuccess": task.runtaskonsuccess,
+            "runtaskonfailure": task.runtaskonfailure,
             "logOnFailure": False,
         }
-        if task.lastRan is not None:
-            record["lastRan"] = int(task.lastRan * 1000)
-        elif dialect.never_ran != "missing":
-            record["lastRan"] = dialect.never_ran
+        for key, seconds in (("lastRan", task.lastRan), ("nextRun", self.world.next_run(task))):
+            if seconds is not None:
+                record[key] = int(seconds * 1000)
+            elif dialect.never_ran != "missing":
+                record[key] = dialect.never_ran
         if dialect.steps:
             record["actions"] = [
                 self._step(number, name, command)
@@ -101,20 +108,28 @@ class Replies:
             ]
         if dialect.affected:
             record["affectedSession"] = sorted({name for name, _ in task.steps})
-        if dialect.messages == "lastmessage":
-            record["lastmessage"] = task.messages[-1].text
-        elif dialect.messages == "lastmessage-id":
-            record["lastmessage"] = task.messages[-1].id
-        else:
+        self._add_messages(record, task)
+        spelled: Dict[str, Any] = dialect.spell(record)
+        return spelled
+
+    def _add_messages(self, record: Dict[str, Any], task: Task) -> None:
+        """`lastmessage`, or `messages`."""
+        dialect = self.world.dialect
+        if dialect.messages.startswith("lastmessage"):
+            last = task.messages[-1] if task.messages and not task.mute else None
+            is_id = dialect.messages == "lastmessage-id"
+            record["lastmessage"] = (last.id if is_id else last.text) if last else None
+        elif not task.mute:
             record["messages"] = [
                 {"baseDate": int(message.when * 1000), "msg": message.id}
                 for message in task.messages
             ]
-            if dialect.messages == "array":
-                for shown, message in zip(record["messages"], task.messages):
-                    shown["resultText"] = message.text
-        spelled: Dict[str, Any] = dialect.spell(record)
-        return spelled
+            for shown, message in zip(record["messages"], task.messages):
+                texts = {"array": message.text, "array-null": None, "array-empty": ""}
+                if dialect.messages in texts:
+                    shown["resultText"] = texts[dialect.messages]
+        elif dialect.mute != "missing":
+            record["messages"] = None if dialect.mute == "null" else []
 
     @staticmethod
     def _step(number: int, name: str, command: str) -> Dict[str, Any]:
@@ -125,6 +140,8 @@ class Replies:
 
     def tasks(self) -> Any:
         """All tasks. A large server keeps the JSON of each, so that it costs the CPU but once."""
+        if not self.world.lists_tasks:
+            return []
         if not self.world.large:
             return [self.task(task) for task in self.world.tasks]
         for task in self.world.tasks:
@@ -146,7 +163,7 @@ class Replies:
         warning = session.status == "Normal" and self.world.clock() < session.warning_until
         record: Dict[str, Any] = {
             "name": session.name,
-            "numcopysets": 8,
+            "numcopysets": session.numcopysets,
             "productionhost": "H1",
             "status": "Warning" if warning else session.status,
             "state": session.state,
@@ -162,13 +179,14 @@ class Replies:
 
     def _add_backups(self, record: Dict[str, Any], session: Session) -> None:
         dialect = self.world.dialect
-        results: List[Dict[str, Any]] = []
+        found: Dict[str, List[Dict[str, Any]]] = {}
         for backup in session.backups:
+            results = found.setdefault(backup.sequence, [])
             shown = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(backup.id))
             results.append(
                 {
                     "backupID": str(backup.id),
-                    "numCopySets": "8",
+                    "numCopySets": str(backup.copy_sets),
                     "valid": backup.valid,
                     "blockingExpansion": "false",
                     "timestamp": backup.id * 1000,
@@ -178,16 +196,21 @@ class Replies:
             )
             if not dialect.backup_id_shown:
                 del results[-1]["backupID"]
-        if results or dialect.no_backups == "sequence":
-            record["backupInfo"] = [{"backupSequence": "H1-B1", dialect.backup_results: results}]
-        elif dialect.no_backups == "empty":
-            record["backupInfo"] = []
+        if dialect.no_backups == "sequence":
+            found.setdefault(session.sequence, [])
+        if found or dialect.no_backups == "empty":
+            record["backupInfo"] = [
+                {"backupSequence": sequence, dialect.backup_results: results}
+                for sequence, results in found.items()
+            ]
 
     def single_session(self, name: str, commands: bool = False) -> Reply:
         """A session with its backups, or its commands."""
         sessions = [session for session in self.world.sessions if session.name == name]
         if not sessions:
             return 200, self.say(self.world.message("IWNR1024E", name))
+        if sessions[0].view != 200:
+            return sessions[0].view, ERROR_PAGE
         if commands:
             return 200, COMMANDS[sessions[0].rulesname]
         return 200, self.session(sessions[0], backups=True)

@@ -4,6 +4,7 @@ import contextlib
 import copy
 import email.utils
 import http.client
+import json
 import socket
 import ssl
 import struct
@@ -32,6 +33,7 @@ class Request:
         self.body, self.connection = body, connection
         self.form = dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
         self.token = headers.get("x-auth-token")
+        self.cookie = headers.get("cookie", "").partition("=")[2]
         self.when = time.time()
         self.status: Optional[int] = None
         self.fault: Optional[str] = None
@@ -58,6 +60,7 @@ class SimulatedCsm:
     interim: Optional[Callable[[Request], int]] = None  # the status of a 1xx before the answer
     date: Optional[str] = None  # the Date header, where it is not that of the world's clock
     mutate: Optional[Callable[[Request, Any], Any]] = None  # changes replies on their way out
+    on_arrival: Optional[Callable[[Request], Any]] = None  # called before one is processed
     on_request: Optional[Callable[[Request], Any]] = None  # called after each one
 
     def __init__(
@@ -236,6 +239,8 @@ class SimulatedCsm:
             request.n = len(self.requests) + 1
             self.requests.append(request)
             kind, processed = fault_of(self.faults, request)
+        if self.on_arrival:
+            self.on_arrival(request)
         reply = self._process(request) if processed else (0, "", b"")
         keep = self._send(
             connection=connection, reader=reader, request=request, kind=kind, reply=reply
@@ -262,6 +267,8 @@ class SimulatedCsm:
                 connection.close()
                 self.refuse_connections(self.refuse_seconds)
             return False
+        if kind == "close":
+            return False
         if kind == "silent":
             while reader.read(1):
                 pass
@@ -275,7 +282,9 @@ class SimulatedCsm:
             reply = (401, "application/json", to_json(self.replies.no_token()[1]))
         status, content_type, body = INSTEAD.get(kind, reply)
         request.status = status
-        answer = self._head(status, content_type, 10**9 if kind == "trickle" else len(body)) + body
+        length = 10**9 if kind == "trickle" else len(body)
+        cookie = self._cookie(request, body) if status == 200 else ""
+        answer = self._head(status, content_type, length, cookie) + body
         early = self.interim(request) if self.interim else 0
         if early:
             answer = f"HTTP/1.1 {early} Early\r\n\r\n".encode("latin-1") + answer
@@ -291,7 +300,13 @@ class SimulatedCsm:
         connection.sendall(answer)
         return True
 
-    def _head(self, status: int, content_type: str, length: int) -> bytes:
+    def _cookie(self, request: Request, body: bytes) -> str:
+        """Of a log-in, where this server sets one: it lives as long as the token."""
+        if not self.world.dialect.cookies or not request.path.endswith("/tokens"):
+            return ""
+        return str(json.loads(body.decode("utf-8")).get("token", ""))
+
+    def _head(self, status: int, content_type: str, length: int, cookie: str = "") -> bytes:
         date = self.date
         if date is None:
             date = email.utils.formatdate(self.world.clock(), usegmt=True)
@@ -301,6 +316,8 @@ class SimulatedCsm:
             f"Content-Type: {content_type}",
             f"Content-Length: {length}",
         ]
+        if cookie:
+            lines.append(f"Set-Cookie: JSESSIONID={cookie}; Path=/; Secure; HttpOnly")
         if status == 307:
             lines.append(f"Location: {self.redirect_to}")
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
@@ -312,8 +329,8 @@ class SimulatedCsm:
             status, value = self._route(request)
             if self.mutate:
                 value = self.mutate(request, copy.deepcopy(value))
-                status = 200 if isinstance(value, bytes) else status
-            kind = "text/html" if value is LOGIN_PAGE else "application/json"
+                status = 200 if isinstance(value, bytes) and value != ERROR_PAGE else status
+            kind = "text/html" if value in (LOGIN_PAGE, ERROR_PAGE) else "application/json"
             return status, kind, value if isinstance(value, bytes) else to_json(value)
         except Exception:
             self.errors.append(traceback.format_exc())
@@ -324,12 +341,19 @@ class SimulatedCsm:
         parts: List[str] = []
         if path.startswith(PREFIX):
             parts = [unquote(part) for part in path[len(PREFIX) :].split("/")]
+        if request.cookie and world.dialect.cookies and not world.known_cookie(request.cookie):
+            return self.replies.no_token()
+        is_typed = "content-type" in request.headers
+        if request.method == "POST" and world.dialect.content_type and not is_typed:
+            return 415, ERROR_PAGE
         if request.method == "POST" and parts == ["system", "v1", "tokens"]:
             return self.replies.log_in(world.log_in(request.form, id(self)))
         if not world.known(request.token, id(self)):
             return self.replies.no_token()
         reply = None
         if request.method == "GET":
+            if not world.may_read(parts):
+                return self.replies.denied()
             with world.lock:  # a record as it is at one moment, not half before a change
                 reply = self._get(parts)
         elif request.method == "POST" and parts[:1] == ["sessions"]:
@@ -351,7 +375,11 @@ class SimulatedCsm:
         return None
 
     def _post(self, parts: List[str], request: Request) -> Optional[Reply]:
+        if parts[1:3] == ["scheduledtasks", "cancel"] and len(parts) == 4:
+            return self.replies.answer(self.world.cancel_run(parts[3], self.active))
         if len(parts) == 2 and parts[1] != "scheduledtasks":
+            if self.world.role == "tasks-only":
+                return self.replies.denied()
             command = request.form.get("cmd", "")
             answer = self.world.run_command(
                 name=parts[1], command=command, active=self.active, stopped=self._stopped

@@ -33,6 +33,7 @@ TASK_OUTCOMES = (
     "approval",
     "ignored",
     "silent-run",
+    "cancelled",
 )
 WARNING_SECONDS = 60  # how long a session stays in Warning after a backup
 TOKEN_SECONDS = 7200
@@ -69,6 +70,9 @@ TEXTS = {
     "IWNR0008E": "The user name or the password is wrong.",
     "IWNR0009E": "The request for {0} was refused.",
     "IWNR0010E": "The token is missing, unknown or expired.",
+    "IWNR0012E": "This user has no right to do that.",
+    "IWNR0013E": "The scheduled task {0} was cancelled.",
+    "IWNR0014I": "The scheduled task {0} is being cancelled.",
     "IWNR0011E": "There is nothing at {0} for this method.",
 }
 
@@ -92,8 +96,9 @@ class Answer(NamedTuple):
 class Backup:
     """One backup of a session; `id` is its time in epoch seconds."""
 
-    def __init__(self, backup_id: int, valid: bool = True) -> None:
-        self.id, self.valid = backup_id, valid
+    def __init__(self, backup_id: int, valid: bool = True, sequence: str = "H1-B1") -> None:
+        self.id, self.valid, self.sequence = backup_id, valid, sequence
+        self.copy_sets = 8
 
 
 class Session:
@@ -104,6 +109,10 @@ class Session:
         self.status, self.state = "Normal", "Protected"
         self.haserror, self.recoverable = False, True
         self.backups: List[Backup] = []
+        self.sequence = "H1-B1"  # of the backups that are made now
+        self.numcopysets = 8
+        self.copy_sets = 8  # in each new backup
+        self.view = 200  # | 500, 403 and so on: the status that a GET of it gets
         self.warning_until = 0.0
         self.outcome = "good"
         self.late_seconds = 5.0
@@ -121,6 +130,9 @@ class Task:
         self.enabled, self.running, self.pendingApproval = True, False, False
         self.lastRan: Optional[float] = None
         self.schedule: Dict[str, Any] = {"type": "IntervalTaskSchedule", "interval": 60}
+        self.runtaskonsuccess = self.runtaskonfailure = 0  # id of the task to go on with
+        self.mute = False  # whether it tells no message, ever
+        self.is_cancelled = False
         self.messages: List[Message] = []  # replaced by a longer one, never changed
         self.outcome = "good"
         self.late_seconds = 5.0
@@ -137,6 +149,11 @@ class World:
     backup_seconds = 0.2  # how long a Backup takes
     step_seconds = 0.02  # how long any other step or command takes
     clock_offset = 0.0  # how far the server's clock is wrong
+    storage_offset = 0.0  # how far the clock that stamps the backups is ahead of that one
+    backup_time = "end"  # | run: a backup's id is the time of its end, or lastRan of its run
+    sleep: Callable[[float], Any] = staticmethod(time.sleep)  # how the work takes its time
+    lists_tasks = True  # False: the list of tasks is empty, as where CSM is starting
+    role = "admin"  # | tasks-only: a user who may run tasks, and see no session
     large = False  # 16 tasks with 5,000 messages each, 500 sessions, 500 backups in each
     blocking = True  # whether a session's command answers once it is done, or at once
     # Logging in.
@@ -152,7 +169,8 @@ class World:
         chosen = {name: options.pop(name) for name in list(options) if name in DIALECT_OPTIONS}
         self.dialect = Dialect(**chosen)
         for name, value in options.items():
-            if name.startswith("_") or callable(getattr(World, name, len)):
+            is_method = callable(getattr(World, name, len)) and name != "sleep"
+            if name.startswith("_") or is_method:
                 raise TypeError(f"World has no option {name!r}")
             setattr(self, name, value)
         self.lock = threading.RLock()
@@ -261,14 +279,29 @@ class World:
         text = f"{message_id} [{stamp}] {TEXTS[message_id].format(*inserts)}"
         return Message(when=when, id=message_id, text=text, inserts=inserts)
 
+    def next_run(self, task: Task) -> Optional[float]:
+        """When its schedule will start it; None where it will not."""
+        if not task.enabled or "interval" not in task.schedule:
+            return None
+        return (task.lastRan or self.clock()) + 3600
+
+    def may_read(self, parts: List[str]) -> bool:
+        """What this user's role may see."""
+        is_session = parts[:1] == ["sessions"] and parts[1:2] != ["scheduledtasks"]
+        return self.role != "tasks-only" or not is_session
+
     # Backups.
 
-    def make_backup(self, session: Session, valid: bool = True) -> Backup:
+    def make_backup(
+        self, session: Session, valid: bool = True, when: Optional[float] = None
+    ) -> Backup:
         """A new backup; two in one second get ids one after the other."""
         with self.lock:
             now = self.clock()
-            newest = max([int(now)] + [old.id + 1 for old in session.backups])
-            backup = Backup(newest, valid)
+            taken = int((now if when is None else when) + self.storage_offset)
+            newest = max([taken] + [old.id + 1 for old in session.backups])
+            backup = Backup(newest, valid, session.sequence)
+            backup.copy_sets = session.copy_sets
             session.backups = [backup, *session.backups]
             session.warning_until = now + WARNING_SECONDS
             if session.state == "Defined":
@@ -279,18 +312,19 @@ class World:
     def _backup(self, session: Session, cause: Union[Session, Task]) -> None:
         """The work of one Backup command, whose outcome is that of `cause`: it waits for the
         commands before it."""
+        ran = cause.lastRan if isinstance(cause, Task) and self.backup_time == "run" else None
         with session.lock:
-            time.sleep(self.backup_seconds)
+            self.sleep(self.backup_seconds)
             if cause.outcome == "severe":
                 session.status, session.haserror = "Severe", True
             elif cause.outcome == "late":
-                later(cause.late_seconds, lambda: self.make_backup(session))
+                later(cause.late_seconds, lambda: self.make_backup(session, when=ran))
             elif cause.outcome in ("invalid", "valid-late"):
-                backup = self.make_backup(session, valid=False)
+                backup = self.make_backup(session, valid=False, when=ran)
                 if cause.outcome == "valid-late":
                     later(cause.late_seconds, lambda: setattr(backup, "valid", True))
-            elif cause.outcome == "good":
-                self.make_backup(session)
+            elif cause.outcome in ("good", "cancelled"):
+                self.make_backup(session, when=ran)
 
     def run_command(
         self, name: str, command: str, active: bool, stopped: threading.Event
@@ -314,7 +348,7 @@ class World:
                 self.triggers.append(("session", name, time.time()))
         if not backup:
             with session.lock:
-                time.sleep(self.step_seconds)
+                self.sleep(self.step_seconds)
         elif not self.blocking:
             later(0, lambda: self._backup(session, session))
         else:
@@ -338,9 +372,10 @@ class World:
             task = found[0]
             if task.outcome in ("refuse", "refuse-http"):
                 return Answer(self.message("IWNR0009E", name), task.outcome)
-            if task.pendingApproval or task.outcome == "approval":
+            waits = task.pendingApproval or task.outcome == "approval"
+            if waits and self.dialect.approval != "accept":
                 return Answer(self.message("IWNR0005E", name), self.dialect.approval)
-            if task.running:
+            if task.running and self.dialect.running_again != "accept":
                 return Answer(self.message("IWNR0004E", name), self.dialect.running_again)
             self.triggers.append(("task", name, time.time()))
             self.start_run(task.id)
@@ -355,11 +390,12 @@ class World:
             if task.outcome != "silent-run":
                 task.running, task.lastRan = True, self.clock()
             task.messages = [*task.messages, self.message("IWNR2211I", task.name)]
+            task.is_cancelled = task.outcome == "cancelled"
         later(0, lambda: self._run(task))
 
     def _run(self, task: Task) -> None:
         """The run itself, in a thread of its own."""
-        outcome = task.outcome
+        outcome, broken = task.outcome, False
         last: Any = ("IWNR0002W" if outcome == "warning" else "IWNR2212I", task.name)
         backups = [command for _, command in task.steps].count("Backup")  # still to be made
         for name, command in task.steps:
@@ -372,22 +408,40 @@ class World:
                 if cause.outcome in ("hang", "severe"):
                     return
                 if cause.outcome in ("error", "refuse-http"):
-                    last = failed
+                    last, broken = failed, True
                     break
                 backups -= 1
             elif outcome == "error-after-backup" and not backups:
                 break
             else:
-                time.sleep(self.step_seconds)
+                self.sleep(self.step_seconds)
                 if command.startswith("wait:"):
                     message = ("IWNR2220I", name, command[len("wait:") :])
             with self.lock:
                 task.messages = [*task.messages, self.message(*message)]
+            if task.is_cancelled:
+                last, broken = ("IWNR0013E", task.name), True
+                break
         if outcome in ("error", "error-after-backup"):
-            last = failed  # of the last step, where there was none that could fail as wanted
+            last, broken = failed, True  # of the last step, where none could fail as wanted
         with self.lock:
-            task.messages = [*task.messages, self.message(*last)]
+            if not (task.is_cancelled and self.dialect.cancelled == "cut"):
+                task.messages = [*task.messages, self.message(*last)]
             task.running = False
+        follower = task.runtaskonfailure if broken else task.runtaskonsuccess
+        if follower:
+            self.start_run(follower)
+
+    def cancel_run(self, task_id: str, active: bool) -> Answer:
+        """End a run after the step that is at work."""
+        found = [task for task in self.tasks if str(task.id) == task_id]
+        name = found[0].name if found else task_id
+        if not active:
+            return Answer(self.message("IWNR0007E"), self.dialect.standby)
+        if not found or not found[0].running:
+            return Answer(self.message("IWNR0006E", name), 404)
+        found[0].is_cancelled = True
+        return Answer(self.message("IWNR0014I", name))
 
     # Logging in.
 
@@ -412,6 +466,10 @@ class World:
             if entry["left"] is not None:
                 entry["left"] -= 1
             return True
+
+    def known_cookie(self, cookie: str) -> bool:
+        """It has expired with its token."""
+        return cookie in self.tokens and self.tokens[cookie]["left"] != 0
 
     def expire_tokens(self) -> None:
         """All of them, now."""

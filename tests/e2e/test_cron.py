@@ -144,13 +144,32 @@ def test_json_others(code: int) -> None:
     assert outcome in result.json["outcome"]
 
 
-def test_json_wrong_command_line() -> None:
+@pytest.mark.parametrize(
+    ("wrong", "is_read"),
+    [
+        (("--no-such-option",), True),
+        (("-t", " "), True),
+        (("-t", TASK, "--timeout", "0"), True),
+        (("-t", TASK, "--timeout", "x"), False),
+        (("-t", TASK, "--check", "--list"), False),
+    ],
+    ids=" ".join,
+)
+def test_json_wrong_command_line(wrong: Tuple[str, ...], is_read: bool) -> None:
+    """The object is there whatever is wrong, once the command line could be read."""
     with SimulatedCsm() as csm:
-        result = run_inside(*server_options(csm), "--json", "--no-such-option")
+        result = run_inside(*server_options(csm), "--json", *wrong)
         assert result.code == 2
-        assert result.out == ""
         assert len(result.err.splitlines()) == 1
         assert csm.requests == []
+    if not is_read:
+        assert result.out == ""
+        return
+    assert result.json["exit_code"] == 2
+    assert result.json["outcome"] == "usage"
+    assert result.json["started"] == "no"
+    assert result.json["message"] in result.err
+    assert len(result.out.splitlines()) == 1
 
 
 def test_json_message_is_of_this_run() -> None:

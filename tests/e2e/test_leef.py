@@ -14,6 +14,7 @@ import pytest
 from csm import SimulatedCsm
 from support.checks import SLACK
 from support.program import (
+    NAME,
     USER,
     Result,
     load,
@@ -34,6 +35,7 @@ KEYS = {
     "outcome",
     "exit_code",
     "started",
+    "triggers",
     "csm_id",
     "server",
     "backups",
@@ -79,7 +81,9 @@ def compare(event: Event, result: Result) -> None:
     assert event.id == found["outcome"]
     assert event.version == found["version"]
     assert event.host
+    assert (event.vendor, event.product) == ("Safeguarded Copy", NAME)
     assert event["exit_code"] == str(result.code) == str(found["exit_code"])
+    assert event["triggers"] == str(found["triggers"])
     for key in ("outcome", "started", "server", "csm_id", "csm_text", "version"):
         assert event[key] == found[key]
     assert event["cat"] == found["outcome"]
@@ -233,7 +237,7 @@ def test_hostile_csm(receiver: Any) -> None:
     with SimulatedCsm(backup_seconds=0.02) as csm:
         names = [f"{long_name} {number}" for number in range(4)]
         for name in names:
-            csm.world.add_session(name)
+            csm.world.add_session(name, status="Inactive", state="Defined")
         csm.world.add_task(60, long_name, [(name, "Backup") for name in names])
 
         def mutate(request: Any, value: Any) -> Any:
@@ -381,13 +385,51 @@ def test_wrong_option(value: str) -> None:
     assert "--leef" in line
 
 
-def test_wrong_command_line_with_leef(receiver: Any) -> None:
-    """Whether an event is sent of it or not: one line and 2."""
-    result = run_program("-s", "127.0.0.1", "-u", USER, "-p", "x", *leef(receiver)[1:])
+WRONG = {
+    "no task": ("-s", "127.0.0.1", "-u", USER, "-p", "x"),
+    "not above 0": ("-s", "127.0.0.1", "-u", USER, "-p", "x", "-t", "x", "--timeout", "0"),
+    "no option": ("-s", "127.0.0.1", "-u", USER, "-p", "x", "-t", "x", "--csm-task", "y"),
+    "control character": ("-s", "127.0.0.1", "-u", USER, "-p", "x\r", "-t", "x"),
+    "password file": ("-s", "h", "-u", USER, "-t", "x", "--password-file", "/no/such/file"),
+    "CA file": ("-s", "h", "-u", USER, "-p", "x", "-t", "x", "--ca-file", "/no/such/file"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_command_line_with_leef(name: str, receiver: Any) -> None:
+    """An event of it is sent: what stands in QRadar's form may have been changed by hand."""
+    result = run_program(*WRONG[name], *leef(receiver), "--", "192.0.2.7", env={"RULE_ID": "7"})
+    event = parse_leef(receiver.receive())
     assert result.code == 2
     assert len(result.err.splitlines()) == 1
-    packet = receiver.receive(0.1)
-    assert not packet or parse_leef(packet).id == "usage"
+    compare(event, result)
+    assert event.id == "usage"
+    assert event["started"] == "no"
+    assert event["event"] == "192.0.2.7"
+    assert event["rule_id"] == "7"
+
+
+def test_no_modules(receiver: Any, tmp_path: pathlib.Path) -> None:
+    """An upgrade of QRadar that takes them away must not pass unseen."""
+    (tmp_path / "requests.py").write_text("raise ImportError('it is gone')\n")
+    given = ("-s", "127.0.0.1", "-u", USER, "-p", "x", "-t", "x", *leef(receiver))
+    result = run_program(*given, env={"PYTHONPATH": str(tmp_path)})
+    event = parse_leef(receiver.receive())
+    assert result.code == 2
+    assert "it is gone" in result.last_line
+    assert "Traceback" not in result.text
+    compare(event, result)
+    assert event.id == "usage"
+
+
+def test_command_line_that_cannot_be_read(receiver: Any) -> None:
+    """Where the parser fails, nobody knows where to: a line, and nothing else."""
+    given = ("-s", "127.0.0.1", "-u", USER, "-p", "x", "-t", "x", *leef(receiver), "--timeout", "y")
+    result = run_program(*given)
+    assert result.code == 2
+    assert result.out == ""
+    assert len(result.err.splitlines()) == 1
+    assert receiver.receive(0.1) == b""
 
 
 def test_ipv6() -> None:
