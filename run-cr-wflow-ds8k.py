@@ -243,7 +243,7 @@ class NoUse(NotProcessed):
 
 class WrongServer(NotProcessed):
     code = ExitCode.UNREACHABLE
-    hint = "check address; --fingerprint once confirmed"
+    hint = "check address; get the certificate's fingerprint on the CSM server itself"
     firm = True
 
 
@@ -431,6 +431,7 @@ class Task(NamedTuple):
     messages: Tuple[Message, ...]  # oldest first
     sessions: Tuple[str, ...] = ()  # those that its Backup steps name
     steps: Tuple[str, ...] = ()
+    touched: Tuple[str, ...] = ()  # names of all sessions in its steps
     next_task: int = 0  # that it starts when it ends well; 0: none
 
     @property
@@ -521,7 +522,7 @@ def visible(character: str) -> str:
 def show_time(seconds: float) -> str:
     if seconds <= 0:
         return "never"
-    return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(seconds))
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
 
 
 class Reader:
@@ -569,6 +570,7 @@ class Reader:
             messages=tuple(self.message(each) for each in messages_of_task(data)),
             sessions=sessions_of_task(data),
             steps=tuple(self.step(each) for each in rows_of(data.get("actions"))),
+            touched=sessions_touched(data),
             next_task=int(number_of(data.get("runtaskonsuccess"))),
         )
 
@@ -619,6 +621,12 @@ def sessions_of_task(data: Dict[str, Any]) -> Tuple[str, ...]:
         return tuple(text_of(each) for each in list_of(data.get("affectedSession") or []))
     backups = [each for each in steps if is_backup(each.get("command"))]
     return tuple(text_of(each.get("sessionName")) for each in backups)
+
+
+def sessions_touched(data: Dict[str, Any]) -> Tuple[str, ...]:
+    names = [text_of(each.get("sessionName")) for each in rows_of(data.get("actions"))]
+    names += [text_of(each) for each in list_of(data.get("affectedSession") or [])]
+    return tuple(dict.fromkeys(filter(None, names)))
 
 
 def is_backup(command: Any) -> bool:
@@ -1044,8 +1052,9 @@ PATIENT = Patience()
 
 
 class Csm:
-    """The client. `_start` alone sends anything to CSM; `_log_in`, `ask_role`, `try_read` and
-    `command` alone call it. Its state: which server is in use, the tokens, and the connections."""
+    """The client. `_start` alone sends anything to CSM, for `command` and `_exchange`, which
+    `_log_in`, `ask_role` and `try_read` alone call. Its state: which server is in use, the tokens,
+    and the connections."""
 
     def __init__(self, config: Config, progress: "Progress") -> None:
         self.config = config
@@ -1064,6 +1073,7 @@ class Csm:
         self._forbidden: Dict[str, int] = {}  # server -> serial of the token that 403 took away
         self._login_at: Dict[str, float] = {}  # server -> when to try a refused log-in again
         self._login_pause = self.pace.first_login_pause
+        self._login_refused = ""
         self._line: Optional[Line] = None
 
     @property
@@ -1091,8 +1101,7 @@ class Csm:
     def try_read(self, path: str, parse: Callable[[Reply], T]) -> T:
         """GET it once -> what `parse` makes of the answer. Raises NotProcessed."""
         self._log_in_if_needed()
-        limit = max(min(self.pace.request_timeout, self.time_left()), 0.01)
-        reply = self._answer_within(self._start(Purpose.READ, "GET", path, limit), limit)
+        reply = self._exchange(Purpose.READ, "GET", path)
         try:
             return parse(reply)
         except OddReply as odd:
@@ -1157,6 +1166,7 @@ class Csm:
         if self._was_in or self.config.mode is Mode.CHECK:
             return False
         self.asks_role = False
+        self._was_in = True
         self.servers = collections.deque(reversed(self.config.servers))  # the next is the first
         return True
 
@@ -1181,26 +1191,32 @@ class Csm:
         if self.server in self._tokens:
             return
         if self.waiter.passed() < self._login_at.get(self.server, 0.0):
-            raise LoginRefused(f"{self.server} refused the log-in, and is asked again later")
+            raise LoginRefused(self._login_refused)
         try:
             secret = self._log_in()
-        except LoginRefused:
-            if self.is_watching:
-                self._login_at[self.server] = self.waiter.passed() + self._login_pause
-                self._login_pause = min(2 * self._login_pause, self.pace.longest_login_pause)
+        except LoginRefused as fault:
+            self._note_refused_login(str(fault))
             raise
         self._logins += 1
+        self._login_pause = self.pace.first_login_pause
         self._tokens[self.server] = Token(secret, self._logins)
         if self.asks_role and self.ask_role() is Role.STANDBY:
+            del self._tokens[self.server]
             raise Standby(f"{self.server} is a standby")
         self._was_in = True
         self.progress.server = self.server
 
+    def _note_refused_login(self, text: str) -> None:
+        """Once a trigger is out, a user must not be locked by ever more tries."""
+        self._login_refused = text
+        if self.is_watching:
+            self._login_at[self.server] = self.waiter.passed() + self._login_pause
+            self._login_pause = min(2 * self._login_pause, self.pace.longest_login_pause)
+
     def _log_in(self) -> Secret:
         """POST /system/v1/tokens -> {"token": text}. How it refuses is not known."""
         form = {"username": self.config.user, "password": self.config.password.reveal()}
-        limit = max(min(self.pace.request_timeout, self.time_left()), 0.01)
-        reply = self._answer_within(self._start(Purpose.LOG_IN, "POST", TOKENS, limit, form), limit)
+        reply = self._exchange(Purpose.LOG_IN, "POST", TOKENS, form)
         token = text_of(reply.data.get("token")) if isinstance(reply.data, dict) else ""
         if not re.match(r"[!-~]+\Z", token):
             raise LoginRefused(f"{reply.summary}: no token")
@@ -1210,15 +1226,24 @@ class Csm:
 
     def ask_role(self) -> Role:
         """GET /system/ha, once. Only a server that says so is a standby."""
-        limit = max(min(self.pace.request_timeout, self.time_left()), 0.01)
         try:
-            role = self._answer_within(self._start(Purpose.READ, "GET", ROLE, limit), limit).data
+            role = self._exchange(Purpose.READ, "GET", ROLE).data
         except NotProcessed:
             return Role.NOT_TOLD
         active = role.get("islocalactive") if isinstance(role, dict) else None
         return ROLES.get(text_of(active).lower(), Role.NOT_TOLD)
 
     # One way for every request.
+
+    def _exchange(
+        self, purpose: Purpose, method: str, path: str, form: Optional[Form] = None
+    ) -> Reply:
+        """A request, and its answer within its time. Raises what FAULTS has for what came."""
+        limit = max(min(self.pace.request_timeout, self.time_left()), 0.01)
+        sent = self._start(purpose, method, path, limit, form)
+        if not self.waiter.is_done(sent.call, limit):
+            raise FAULTS[Oddity.LOST][purpose](f"{sent.text()} got no answer: timed out")
+        return self._finish(sent)
 
     def _start(
         self, purpose: Purpose, method: str, path: str, limit: float, form: Optional[Form] = None
@@ -1233,11 +1258,6 @@ class Csm:
             self.server, method, path, (connect, max(limit, 0.01)), data=form, headers=headers
         )
         return Sent(purpose, self.server, method, path, line, call, self.waiter.passed())
-
-    def _answer_within(self, sent: Sent, seconds: float) -> Reply:
-        if not self.waiter.is_done(sent.call, seconds):
-            raise FAULTS[Oddity.LOST][sent.purpose](f"{sent.text()} got no answer: timed out")
-        return self._finish(sent)
 
     def _finish(self, sent: Sent) -> Reply:
         """The answer to a request, or the exception that FAULTS has for what came."""
@@ -1259,7 +1279,7 @@ class Csm:
         """A token is kept until an answer says that it is not taken. A 403 that comes again with a
         new token is about rights: that token is kept."""
         token = self._tokens.get(sent.server)
-        if token is None or oddity not in TOKEN_NOT_TAKEN:
+        if token is None or oddity not in TOKEN_NOT_TAKEN or sent.path == ROLE:
             return
         if oddity is Oddity.FORBIDDEN:
             if self._forbidden.get(sent.server) == token.serial - 1:
@@ -1323,6 +1343,7 @@ class Target(NamedTuple):
     name: str  # as it is shown
     note: Snapshot
     session_names: Tuple[str, ...]  # of those that must show a new backup
+    login: Tuple[str, int]  # where, and with which log-in, the task's id was read
     remarks: Tuple[str, ...] = ()  # that belong to the verdict
     is_chained: bool = False
 
@@ -1330,6 +1351,7 @@ class Target(NamedTuple):
 class TaskList(NamedTuple):
     tasks: Tuple[Task, ...]  # those that were asked for
     names: Tuple[Tuple[int, str], ...]  # id and name of all
+    login: Tuple[str, int] = ("", 0)  # with which it was read
 
     def name_of(self, number: int) -> str:
         return next((name for id_, name in self.names if id_ == number), "")
@@ -1387,8 +1409,8 @@ def find_session(csm: Csm, listing: TaskList) -> Target:
     remarks: Tuple[str, ...] = ()
     if config.task_name:
         remarks = (f'no task is named "{escaped(name)}": the session was backed up directly',)
-    note = snapshot(csm, None, (session,))
-    return Target(f'session "{name}"', note, (name,), remarks)
+    note = snapshot(csm, csm.server, None, (session,))
+    return Target(f'session "{name}"', note, (name,), csm.login, remarks)
 
 
 def note_task(csm: Csm, task: Task, listing: TaskList) -> Target:
@@ -1404,14 +1426,20 @@ def note_task(csm: Csm, task: Task, listing: TaskList) -> Target:
     if not kept and (views or task.steps):
         raise NotFound(why_nothing(csm, task, listing, views))
     if csm.waiter.passed() > began + csm.pace.second_look:
-        task = note_task_again(csm, task, until)
+        task = note_task_again(csm, task, listing.login, until)
     return Target(
         name=f'task "{task.name}" (id {task.id})',
-        note=snapshot(csm, task, tuple(view for _, view in kept)),
+        note=snapshot(csm, listing.login[0], task, tuple(view for _, view in kept)),
         session_names=tuple(name for name, _ in kept),
+        login=listing.login,
         remarks=remarks_on(task, listing),
-        is_chained=bool(config.session_name and task.next_task),
+        is_chained=is_chained(config, task),
     )
+
+
+def is_chained(config: Config, task: Task) -> bool:
+    """May the task that this one starts take the backup that -S looks for?"""
+    return bool(config.session_name) and task.next_task != 0
 
 
 def may_be_safeguarded(session: Optional[Session]) -> bool:
@@ -1466,20 +1494,24 @@ def check_listed(csm: Csm, name: str, reply: Reply, known: Tuple[str, ...]) -> N
         raise missing(csm, kind, name, known + names)
 
 
-def note_task_again(csm: Csm, task: Task, until: float) -> Task:
-    """As it is after its sessions were noted. Where that cannot be read, as it was found."""
+def note_task_again(csm: Csm, task: Task, login: Tuple[str, int], until: float) -> Task:
+    """As it is after its sessions were noted. Where that cannot be read there, as it was found."""
     patience = Patience(until=until, tries=2, may_move=False)
     try:
         tasks = csm.read(paths_of_task(task), task_parser(csm, task.name), patience).tasks
     except NotProcessed:
         return task
+    if csm.login != login:
+        return task
     return next((each for each in tasks if each.id == task.id), task)
 
 
-def snapshot(csm: Csm, task: Optional[Task], sessions: Tuple[Optional[Session], ...]) -> Snapshot:
-    """What the server in use shows, with the Date of the first and the last answer so far."""
+def snapshot(
+    csm: Csm, server: str, task: Optional[Task], sessions: Tuple[Optional[Session], ...]
+) -> Snapshot:
+    """What a server shows, with the Date of the first and the last answer so far."""
     return Snapshot(
-        server=csm.server,
+        server=server,
         task=task,
         sessions=sessions,
         earliest=csm.earliest if csm.earliest != NEVER else -NEVER,
@@ -1499,7 +1531,8 @@ def task_parser(csm: Csm, name: str) -> Callable[[Reply], TaskList]:
         tasks = tuple(csm.reader.task(each) for each in rows if name in ("", each["name"]))
         if reply.path != TASKS and not all(each.messages for each in tasks):
             raise OddReply("a task without a message")
-        return TaskList(tasks, tuple((int(number_of(row.get("id"))), row["name"]) for row in rows))
+        names = tuple((int(number_of(row.get("id"))), row["name"]) for row in rows)
+        return TaskList(tasks, names, csm.login)
 
     return parse
 
@@ -2400,7 +2433,7 @@ class Follower:
             other_server=len(csm.servers) > 1,
         )
         self.open: List[Tuple[int, Sent]] = []  # number of a trigger, and its request
-        self.confirmed = csm.login  # the log-in with which the task's id was read last
+        self.confirmed = target.login  # the log-in with which the task's id was read last
         self.paths = self._paths()
         self.views = target.note.sessions  # of each session the last one
         self.viewed_at = self.now()
@@ -2422,9 +2455,11 @@ class Follower:
         }
         while True:
             self.take_answers()
-            self.progress.show(self.run, self.views)
+            self.progress.note(self.run, self.views)
             self.csm.is_watching = self.run.started != "no"
             step = next_step(self.run, self.now(), self.pace)
+            if step is Step.LOOK:
+                self.progress.show(self.run, self.views)
             if isinstance(step, Problem):
                 raise self.with_faults(step)
             if step is Step.DONE:
@@ -2435,6 +2470,8 @@ class Follower:
 
     def send(self) -> None:
         """The state is PENDING before anything is sent: a signal must not find "no"."""
+        if self.failures:
+            self.csm.waiter.sleep(self.pause())
         if not self.is_confirmed():
             self.confirm()
             return
@@ -2454,10 +2491,22 @@ class Follower:
         return is_same and self.confirmed == self.csm.login
 
     def confirm(self) -> None:
-        """While nothing is in doubt, what hinders a log-in ends the call, as it did before."""
+        """Read the task's id anew: its sessions are not needed for that. While nothing is in doubt,
+        what hinders a log-in ends the call, as it did before."""
         if self.run.phase is Phase.IDLE:
             self.csm.log_in()
-        self.look_again()
+        if self.run.note.task is None:
+            self.look_again()
+            return
+        found: Optional[Snapshot] = None
+        try:
+            task = self.read_task()
+        except NotProcessed as fault:
+            found = self.after_fault(fault)
+        else:
+            self.failures = 0 if task is not None else self.failures + 1
+            found = snapshot(self.csm, self.csm.server, task, self.no_views())
+        self.take_look(found)
 
     def take_answers(self) -> None:
         for number, sent in tuple(self.open):
@@ -2466,16 +2515,18 @@ class Follower:
                 result = self.csm.answer_to(sent)
                 self.tell_answer(result)
                 self.run = after_answer(self.run, answer_of(result, number, self.now()))
-                if isinstance(result, Unreachable):
+                if isinstance(result, (Unreachable, WrongServer)):
+                    self.failures += 1
                     self.csm.next_server()
 
     def tell_answer(self, result: Union[Message, Problem]) -> None:
         if isinstance(result, Problem):
-            self.progress.log("WARNING", f"{result}; looking whether there is a run all the same")
+            text = f"{result}; looking whether there is a run all the same"
+            self.progress.answered(result.message, "WARNING", text)
         elif result.severity == "W":
-            self.progress.log("WARNING", f"accepted with a warning: {result.text}")
+            self.progress.answered(result, "WARNING", f"accepted with a warning: {result.text}")
         else:
-            self.progress.log("INFO", f"started: {result.text}")
+            self.progress.answered(result, "INFO", f"started: {result.text}")
 
     def has_answer(self) -> bool:
         return any(sent.call.is_done() for _, sent in self.open)
@@ -2490,7 +2541,10 @@ class Follower:
         if self.has_answer():
             return
         self.ask_role_now_and_then()
-        found = self.look()
+        self.take_look(self.look())
+
+    def take_look(self, found: Optional[Snapshot]) -> None:
+        """None: CSM gave no answer."""
         if found is None:
             self.run = after_no_answer(self.run, self.now(), self.pace)
         else:
@@ -2513,13 +2567,13 @@ class Follower:
         except NotProcessed as fault:
             return self.after_fault(fault)
         self.failures = 0
-        return snapshot(self.csm, task, views)
+        return snapshot(self.csm, self.csm.server, task, views)
 
     def after_fault(self, fault: NotProcessed) -> Optional[Snapshot]:
         """An answer that is of no use shows nothing, and yet CSM has answered."""
         self.failures += 1
         self.tell_fault(fault)
-        nothing = snapshot(self.csm, None, self.no_views())
+        nothing = snapshot(self.csm, self.csm.server, None, self.no_views())
         self.paths.rotate(-1)
         self.csm.next_server()
         return None if isinstance(fault, (Unreachable, WrongServer)) else nothing
@@ -2546,7 +2600,7 @@ class Follower:
         tasks = self.csm.try_read(path, task_parser(self.csm, known.task.name)).tasks
         if is_known_here:
             tasks = tuple(each for each in tasks if each.id == known.task.id)
-        if len(tasks) != 1:
+        if len({each.id for each in tasks}) != 1:
             return None
         self.confirmed = self.csm.login
         return tasks[0]
@@ -2583,12 +2637,12 @@ class Follower:
         except NotProcessed as fault:
             self.after_fault(fault)
             task = None
-        found = snapshot(self.csm, task, self.no_views())
+        found = snapshot(self.csm, self.csm.server, task, self.no_views())
         self.run = after_renote(self.run, found, self.pace)
 
     def is_young(self) -> bool:
         """Is --min-interval met now?"""
-        note = snapshot(self.csm, None, self.views)
+        note = snapshot(self.csm, self.csm.server, None, self.views)
         return is_young(note, self.csm.config.min_interval, self.pace)
 
     def ask_role(self) -> None:
@@ -2619,7 +2673,7 @@ class Follower:
             return
         self.run = after_move(self.run, target.note, self.pace)
         self.target, self.views = target, target.note.sessions
-        self.confirmed, self.paths = self.csm.login, self._paths()
+        self.confirmed, self.paths = target.login, self._paths()
 
     def with_faults(self, problem: Problem) -> Problem:
         """What hinders the looking at the end belongs to an outcome that is unknown."""
@@ -2686,20 +2740,29 @@ def check(csm: Csm) -> Ending:
     """Everything but the trigger. What could not be noted could not be proven."""
     target = find_target(csm)
     csm.progress.found(csm.server, target)
+    csm.progress.others = other_sessions(csm, target)
     for remark in target.remarks:
         csm.progress.log("WARNING", remark)
     if not target.session_names:
         raise OutcomeUnknown("CSM does not tell what the task backs up: -S names the session")
     if None in first_evidence(target.note).noted:
         raise OutcomeUnknown("a session cannot be noted: a backup could not be proven")
-    return Ending(Outcome.CHECKED, f"ready{interval_met(csm, target)}: nothing was started")
+    text = f"ready: {target.name} on {csm.server}{interval_met(csm, target)}"
+    return Ending(Outcome.CHECKED, f"{text}; nothing was started")
+
+
+def other_sessions(csm: Csm, target: Target) -> Tuple["Shown", ...]:
+    """The other sessions that the task touches: a failed run may leave them suspended."""
+    touched = target.note.task.touched if target.note.task else ()
+    names = [each for each in touched if each not in target.session_names]
+    return tuple(newest_of(name, list_session(csm, name)) for name in names)
 
 
 def interval_met(csm: Csm, target: Target) -> str:
     if not csm.config.min_interval:
         return ""
     met = is_young(target.note, csm.config.min_interval, csm.pace)
-    return ", --min-interval would skip it" if met else ", --min-interval would not skip it"
+    return "; --min-interval would skip it" if met else "; --min-interval would not skip it"
 
 
 def back_up(csm: Csm) -> Ending:
@@ -2809,6 +2872,9 @@ class Console:
     """The two streams. Nothing that happens to them stops a backup."""
 
     CLEAR = "\r\x1b[K"
+    GOOD = "\x1b[1;32m"
+    BAD = "\x1b[1;31m"
+    PLAIN = "\x1b[0m"
 
     def __init__(self, output: Output, clock: Clock) -> None:
         self.output = output
@@ -2819,31 +2885,55 @@ class Console:
         """A line of progress."""
         is_wanted = self.output.verbose if level == "DEBUG" else True
         if is_wanted and not self.output.quiet:
-            self.print_line("stderr", f"{show_time(self.clock.time())} {level} {text}")
+            stamp = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(self.clock.time()))
+            self.print_line("stderr", f"{stamp} {level} {text}")
 
-    def print_line(self, name: str, text: str) -> None:
+    def print_line(self, name: str, text: str, word: str = "") -> None:
+        """A whole line. On a terminal the word stands out."""
         clear = self.CLEAR if self.has_live_line and is_terminal(name) else ""
-        self._write(name, clear, text, "\n")
+        shown = printable(text)
+        if word and is_terminal(name) and not os.environ.get("NO_COLOR"):
+            colour = self.GOOD if word in EXIT_CODES else self.BAD
+            shown = shown.replace(word, f"{colour}{word}{self.PLAIN}", 1)
+        self._write(name, f"{clear}{shown}\n")
         if name == "stderr":
             self.has_live_line = False
 
     def show_live(self, text: str) -> None:
-        """On a terminal: a line that the next one takes the place of."""
+        """On a terminal: a line that the next one takes the place of, as wide as it is."""
         if is_terminal("stderr") and not self.output.quiet:
-            self._write("stderr", self.CLEAR, text[:79], "")
+            self._write("stderr", self.CLEAR + fitting(printable(text), columns_of("stderr")))
             self.has_live_line = True
 
-    def _write(self, name: str, clear: str, text: str, end: str) -> None:
+    def _write(self, name: str, text: str) -> None:
         """The one place that prints. A stream that fails is taken away, lest Python's own flush at
         the end changes the exit code."""
         try:
             stream = getattr(sys, name)
-            encoding = stream.encoding or "ascii"
-            shown = printable(text).encode(encoding, "backslashreplace").decode(encoding)
-            stream.write(clear + shown + end)
+            stream.write(encodable(text, stream))
             stream.flush()
         except (AttributeError, OSError, ValueError):
             setattr(sys, name, None)
+
+
+def encodable(text: str, stream: Any) -> str:
+    """What the stream can take of it; the rest escaped."""
+    encoding = getattr(stream, "encoding", None) or "ascii"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def fitting(text: str, width: int) -> str:
+    """As much of it as a line has room for, cut between two words."""
+    if len(text) < width:
+        return text
+    return text[: width - 1].rpartition(" ")[0] or text[: width - 1]
+
+
+def columns_of(name: str) -> int:
+    try:
+        return os.get_terminal_size(getattr(sys, name).fileno()).columns or 80
+    except (AttributeError, OSError, ValueError):
+        return 80
 
 
 def is_terminal(name: str) -> bool:
@@ -2902,15 +2992,22 @@ class Progress:
         self.target: Optional[Target] = None
         self.tasks: Tuple[Task, ...] = ()
         self.sessions: Tuple[Shown, ...] = ()
+        self.others: Tuple[Shown, ...] = ()  # that the task touches, and --check shows
         self.not_noted = ""  # why a session could not be noted
         self.run: Optional[RunState] = None  # once something may be started
         self._shown = ""
         self._shown_at = 0.0
         self._warned = ""
         self._warned_at = 0.0
+        self._printed = ""  # the message of CSM's that was printed last
 
     def log(self, level: str, text: str) -> None:
         self.console.log(level, text)
+
+    def answered(self, message: Message, level: str, text: str) -> None:
+        """CSM's answer to a trigger: it is not printed again at once."""
+        self._printed = message.text
+        self.log(level, text)
 
     def warn(self, text: str) -> None:
         """The same warning is told from time to time, not each time."""
@@ -2958,14 +3055,24 @@ class Progress:
     def show(self, run: RunState, views: Tuple[Optional[Session], ...]) -> None:
         """Note it, and print it where it changed, and from time to time."""
         self.note(run, views)
-        passed = self.waiter.passed()
-        text = self.state()
-        if run.sends == 0 and run.phase is not Phase.JOINED:
+        if run.phase is Phase.IDLE:
             return
-        if text != self._shown or passed >= self._shown_at + self.pace.shown_again:
+        passed = self.waiter.passed()
+        words, until = phase_of(run, self.pace)
+        text = "; ".join(filter(None, [f"{words} until {self.clock_time(until)}", self.state()]))
+        message = self.message.text
+        is_new = text != self._shown or message not in ("", self._printed)
+        if is_new or passed >= self._shown_at + self.pace.shown_again:
             self._shown, self._shown_at = text, passed
-            self.log("INFO", text)
-        self.console.show_live(f"{passed:.0f} s: {text}")
+            self.log("INFO", f"{text}; {message}" if message != self._printed else text)
+            self._printed = message
+        left = max(0.0, until - passed)
+        self.console.show_live(f"{words}: {passed:.0f} s, {left:.0f} s left; {self.message.text}")
+
+    def clock_time(self, at: float) -> str:
+        """A moment of this call, as a time of day."""
+        now = self.waiter.clock.time() - self.waiter.passed()
+        return time.strftime("%H:%M:%SZ", time.gmtime(round(now + at)))
 
     @property
     def started(self) -> str:
@@ -2977,10 +3084,33 @@ class Progress:
         return message_of_run(self.run) if self.run else NO_MESSAGE
 
     def state(self) -> str:
-        """The task where it runs, the sessions, CSM's last message."""
-        parts = [f"task {each.state}" for each in self.tasks if each.running]
-        parts += [each.text() for each in self.sessions]
-        return "; ".join(filter(None, [*parts, self.message.text]))
+        """The sessions."""
+        return "; ".join(each.text() for each in self.sessions)
+
+
+def phase_of(run: RunState, pace: Pace) -> Tuple[str, float]:
+    """What is waited for, and until when: in seconds since the call began."""
+    if run.phase is Phase.PENDING:
+        return "waiting for CSM's answer", run.seen.sent_at + patience_with_answer(run, pace)
+    if run.phase is Phase.IN_DOUBT:
+        return "looking whether the trigger arrived", run.deadline
+    if run.phase is Phase.REFUSED:
+        return "refused: looking whether it runs all the same", run.seen.at + pace.settle
+    if run.phase is Phase.JOINED:
+        return "watching a run that was joined", min(run.half_at or NEVER, run.deadline)
+    return phase_of_started(run, pace)
+
+
+def phase_of_started(run: RunState, pace: Pace) -> Tuple[str, float]:
+    ended_at = run.seen.ended_at
+    if ended_at is None:
+        kind = "Backup" if run.note.task is None else "task"
+        return f"waiting for the {kind} to end", run.deadline
+    if Proof.NOT_VALID in run.seen.proofs:
+        return "waiting until CSM calls the backup valid", run.deadline
+    if is_backed_up(run.seen.proofs):
+        return "waiting for the run's last message", ended_at + pace.grace
+    return "the run has ended: waiting for its backup", ended_at + pace.grace
 
 
 def message_of_run(run: RunState) -> Message:
@@ -3081,7 +3211,7 @@ def words_while_open(note: Snapshot, seen: Evidence, pace: Pace) -> str:
     """Which one thing is still waited for."""
     if note.task is not None and seen.ended_at is None:
         return "the run has not ended"
-    if Proof.UNSEEN in seen.proofs:
+    if Proof.UNSEEN in seen.proofs or None in seen.noted:
         return "the run ended, and a session cannot be read"
     if not seen.has_backups:
         return "no new backup is listed yet"
@@ -3176,6 +3306,7 @@ class Result(NamedTuple):
     server: str
     tasks: Tuple[Task, ...]
     sessions: Tuple[Shown, ...]
+    others: Tuple[Shown, ...]
     seconds: float
 
 
@@ -3193,6 +3324,7 @@ def make_result(conclusion: Conclusion, progress: Progress) -> Result:
         server=progress.server,
         tasks=progress.tasks,
         sessions=progress.sessions,
+        others=progress.others,
         seconds=round(progress.waiter.passed(), 1),
     )
 
@@ -3333,9 +3465,11 @@ def table_of(result: Result) -> List[str]:
         (str(each.id), each.name, each.state, show_time(each.last_ran), ", ".join(each.sessions))
         for each in result.tasks
     ]
-    sessions = [row_of_session(each) for each in result.sessions]
+    sessions = [row_of_session(each) for each in result.sessions + result.others]
     heads = ("ID", "TASK", "STATE", "LAST RUN", "BACKS UP")
     lines = columns([heads, *tasks]) if tasks else []
+    if result.outcome == Outcome.CHECKED.value and result.tasks:
+        lines += [f"step {n}  {step}" for n, step in enumerate(result.tasks[0].steps, 1)]
     return lines + columns([("SESSION", "STATUS", "STATE", "NEWEST BACKUP"), *sessions])
 
 
@@ -3346,8 +3480,17 @@ def row_of_session(shown: Shown) -> Tuple[str, ...]:
 
 
 def columns(rows: List[Tuple[str, ...]]) -> List[str]:
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    widths = [max(map(width_of, column)) for column in zip(*rows)]
+    return ["  ".join(map(padded, row, widths)).rstrip() for row in rows]
+
+
+def width_of(text: str) -> int:
+    """As it will be printed."""
+    return len(encodable(printable(text), sys.stdout))
+
+
+def padded(text: str, width: int) -> str:
+    return text + " " * (width - width_of(text))
 
 
 def lines_of(result: Result, output: Output) -> List[str]:
@@ -3368,10 +3511,11 @@ def tell(result: Result, console: Console) -> None:
         packet = leef_packet(result, output, console.clock.time(), utf8(socket.gethostname()))
         if not send_packet(packet, output.leef):
             console.log("WARNING", f"no LEEF event was sent to {output.leef}")
+    word = "" if output.json else result.outcome
     for line in lines_of(result, output):
-        console.print_line("stdout", line)
+        console.print_line("stdout", line, word if line.startswith(word) else "")
     if result.outcome not in EXIT_CODES:
-        console.print_line("stderr", f"{PROGRAM}: {line_of(result, output)}")
+        console.print_line("stderr", f"{PROGRAM}: {line_of(result, output)}", result.outcome)
 
 
 # --- 15. Syslog -----------------------------------------------------------------------------------
@@ -3464,10 +3608,18 @@ def check_all_known(parser: Parser, given: List[str], unknown: List[str]) -> Non
     raise UsageError(f"{place} is no option{closest}")
 
 
+EPILOG = """
+-- EVENT ...: all after -- is recorded with the result, and changes nothing about the backup.
+The README is beside the program in its repository: exit codes, recipes, what to do at 3 a.m.
+"""
+
+
 def build_parser() -> Parser:
     parser = Parser(
         f"{PROGRAM}.py",
         description=__doc__,
+        usage=f"{PROGRAM}.py [OPTION ...] -s HOST (-t TASK | -S SESSION) [-- EVENT ...]",
+        epilog=EPILOG,
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -3478,56 +3630,118 @@ def build_parser() -> Parser:
 
 
 def add_options_of_access(parser: Parser) -> None:
-    parser.add_argument("-s", "--csm_server", help="HOST or HOST:PORT; of a pair: A,B")
-    parser.add_argument("-P", "--csm_port", default="9559", help="where -s has none: %(default)s")
-    parser.add_argument("-u", "--csm_user", help="else CSM_USER in the environment, else a prompt")
-    secret = parser.add_mutually_exclusive_group()
-    secret.add_argument("-p", "--csm_user_passwd", help="else CSM_USER_PASSWD, else a prompt")
-    secret.add_argument("--password-file", metavar="FILE", help="its one line; -: stdin")
-    parser.add_argument("--base64", action="store_true", help="-u and -p hold Base64")
-    trust = parser.add_mutually_exclusive_group()
-    trust.add_argument("--ca-file", metavar="PEM", help="trust this CA")
-    trust.add_argument(
-        "--fingerprint", metavar="SHA256", help="trust this certificate; of a pair: A,B"
+    parser.add_argument(
+        "-s",
+        "--csm_server",
+        metavar="HOST[,HOST]",
+        help="the CSM server, or both of a pair; each HOST, HOST:PORT or [IPv6]:PORT",
     )
-    trust.add_argument("--insecure", action="store_true", help="trust anything")
+    parser.add_argument(
+        "-P",
+        "--csm_port",
+        metavar="PORT",
+        default="9559",
+        help="REST port where -s names none (%(default)s)",
+    )
+    add_options_of_user(parser)
+    trust = parser.add_mutually_exclusive_group()
+    trust.add_argument("--ca-file", metavar="PEM", help="trust this CA or certificate")
+    trust.add_argument(
+        "--fingerprint",
+        metavar="SHA256",
+        help="trust the certificate with this fingerprint and no other; of a pair: A,B",
+    )
+    trust.add_argument(
+        "--insecure",
+        action="store_true",
+        help="trust anything: whoever answers is given the password",
+    )
+
+
+def add_options_of_user(parser: Parser) -> None:
+    parser.add_argument(
+        "-u",
+        "--csm_user",
+        metavar="USER",
+        help="CSM user; else CSM_USER in the environment, else a prompt",
+    )
+    secret = parser.add_mutually_exclusive_group()
+    secret.add_argument(
+        "-p",
+        "--csm_user_passwd",
+        metavar="PASSWORD",
+        help="its password; else CSM_USER_PASSWD in the environment, else a prompt",
+    )
+    secret.add_argument(
+        "--password-file",
+        metavar="FILE",
+        help="file with the password as its one line; - is standard input",
+    )
+    parser.add_argument("--base64", action="store_true", help="the values of -u and -p are Base64")
 
 
 def add_options_of_run(parser: Parser) -> None:
     parser.add_argument(
-        "-t", "--csm_task", help="task to run; where none has this name, the session"
+        "-t",
+        "--csm_task",
+        metavar="NAME",
+        help="task to run; where no task has this name, the session to back up",
     )
     parser.add_argument(
-        "-S", "--csm_session", help="session to back up; with -t: where the backup must appear"
+        "-S",
+        "--csm_session",
+        metavar="NAME",
+        help="session to back up; with -t: the session where the backup must appear",
     )
     mode = parser.add_mutually_exclusive_group()
-    mode.add_argument("--check", action="store_true", help="do everything but the trigger")
     mode.add_argument(
-        "--list", action="store_true", help="show tasks and Safeguarded Copy sessions"
+        "--check", action="store_true", help="do everything but the trigger: start nothing"
     )
     mode.add_argument(
-        "--no-wait", action="store_true", help="end once CSM has accepted the trigger"
+        "--list", action="store_true", help="show the tasks and Safeguarded Copy sessions"
+    )
+    mode.add_argument(
+        "--no-wait", action="store_true", help="end once CSM has accepted our trigger"
+    )
+    add_options_of_time(parser)
+
+
+def add_options_of_time(parser: Parser) -> None:
+    parser.add_argument(
+        "--min-interval",
+        metavar="MINUTES",
+        type=float,
+        help="start nothing where each session has a valid backup younger than this",
     )
     parser.add_argument(
-        "--min-interval", metavar="MINUTES", type=float, help="unless there is a younger backup"
+        "--timeout",
+        metavar="SECONDS",
+        type=float,
+        default=1800.0,
+        help="deadline of the whole call (%(default)g)",
     )
     parser.add_argument(
-        "--timeout", metavar="SECONDS", type=float, default=1800.0, help="in all, %(default)g"
-    )
-    parser.add_argument(
-        "--request-timeout", metavar="SECONDS", type=float, default=30.0, help="%(default)g"
+        "--request-timeout",
+        metavar="SECONDS",
+        type=float,
+        default=30.0,
+        help="of one request (%(default)g); leave it: a lost trigger is looked for so long",
     )
 
 
 def add_options_of_output(parser: Parser) -> None:
     parser.add_argument(
-        "--leef", metavar="HOST[:PORT]", help="send the result as a LEEF event (syslog, UDP)"
+        "--leef",
+        metavar="HOST[:PORT]",
+        help="send the result as a LEEF 2.0 event by syslog (UDP, 514)",
     )
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     parser.add_argument(
         "-q", "--quiet", action="store_true", help="print nothing where it ends with 0"
     )
-    parser.add_argument("-v", "--verbose", action="store_true", help="show each request")
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="show each request, never its content"
+    )
     parser.add_argument("--version", action="version", version=VERSION)
 
 
@@ -3656,7 +3870,7 @@ def check_ca_file(args: argparse.Namespace, waiter: Waiter) -> None:
     try:
         read_within(waiter, args.timeout, lambda: ssl.create_default_context(cafile=path))
     except OSError as error:
-        raise UsageError(f"--ca-file or --password-file: {error.strerror or error}") from None
+        raise UsageError(f"--ca-file: {error.strerror or error}") from None
 
 
 def read_within(waiter: Waiter, seconds: float, read: Callable[[], T]) -> T:
@@ -3697,7 +3911,7 @@ class Source:
             found = first_of(sources)
         except OSError as error:
             reason = error.strerror or error
-            raise UsageError(f"--ca-file or --password-file: {reason}") from None
+            raise UsageError(f"--password-file: {reason}") from None
         except (ValueError, EOFError, RuntimeError):
             found = ""
         if not found.strip() or "\ufffd" in found:
