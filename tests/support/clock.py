@@ -3,8 +3,11 @@
 Whatever waits is best run with a `JumpingClock`: then nothing depends on how busy the machine is.
 """
 
+import heapq
+import itertools
+import threading
 import time
-from typing import List
+from typing import Any, Callable, List, Tuple
 
 
 class Clock:
@@ -69,6 +72,40 @@ class JumpingClock(Clock):
 
     def monotonic(self) -> float:
         return time.monotonic() + self._passed
+
+
+class PlannedClock(JumpingClock):
+    """What is planned happens at its moment of this time, in the midst of a sleep: a server that is
+    away for 8 s, a flag that is shown for 75 s. As the sleeps alone bring it about, it is the same
+    on a busy machine."""
+
+    def __init__(self, nap: float = 0.003) -> None:
+        super().__init__(nap)
+        self._plans: List[Tuple[float, int, Callable[[], Any]]] = []
+        self._numbers = itertools.count()
+        self._lock = threading.Lock()
+
+    def after(self, seconds: float, action: Callable[[], Any]) -> None:
+        """Do it in so many seconds of this time."""
+        with self._lock:
+            plan = (self.monotonic() + seconds, next(self._numbers), action)
+            heapq.heappush(self._plans, plan)
+
+    def hold(self, seconds: float) -> None:
+        """A sleep of the server (`World.sleep`), in this time."""
+        is_over = threading.Event()
+        self.after(seconds, is_over.set)
+        is_over.wait(60)
+
+    def rest(self, seconds: float) -> None:
+        super().rest(seconds)
+        while True:
+            with self._lock:
+                if not self._plans or self._plans[0][0] > self.monotonic():
+                    return
+                action = heapq.heappop(self._plans)[2]
+            action()
+            time.sleep(0.03)  # for the server to go on, before time does
 
 
 class StandingClock(Clock):

@@ -5,6 +5,7 @@ those are its own from then on.
 """
 
 import contextlib
+import copy
 import time
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 from unittest import mock
@@ -90,6 +91,21 @@ def once(csm: SimulatedCsm, when: Callable[[Request], bool], action: Callable[[]
             others(request)
 
     csm.on_request = hook
+
+
+def at_first(csm: SimulatedCsm, when: Callable[[Request], bool], action: Callable[[], Any]) -> None:
+    """Do something when such a request arrives, the first time, before it is processed."""
+    others = csm.on_arrival
+    done: List[Request] = []
+
+    def hook(request: Request) -> None:
+        if not done and when(request):
+            done.append(request)
+            action()
+        if others:
+            others(request)
+
+    csm.on_arrival = hook
 
 
 def on_path(end: str, action: Scene) -> Scene:
@@ -205,6 +221,21 @@ def session_shows(csm: SimulatedCsm, name: str = TASK, **fields: Any) -> None:
     csm.mutate = lambda request, reply: (
         dict(reply, **fields) if request.path.endswith(end) and isinstance(reply, dict) else reply
     )
+
+
+def shows_as_before(csm: SimulatedCsm) -> None:
+    """From now on its views are what they would be now, until `mutate` is taken away."""
+    before = copy.deepcopy(csm.replies.tasks())
+    tasks = {str(each["id"]): each for each in before}
+    sessions = {each.name: csm.replies.session(each, backups=True) for each in csm.world.sessions}
+
+    def mutate(request: Request, reply: Any) -> Any:
+        end = request.path.rpartition("/")[2]
+        if request.method != "GET":
+            return reply
+        return before if end == "scheduledtasks" else {**tasks, **sessions}.get(end, reply)
+
+    csm.mutate = mutate
 
 
 def trigger_is_answered(csm: SimulatedCsm, message_id: str, text: str = "") -> None:
