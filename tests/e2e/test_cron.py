@@ -1,7 +1,7 @@
 """What scripts rely on: silence, exit codes, the JSON object."""
 
 import signal
-from typing import Any, Dict
+from typing import Any, Dict, Tuple
 
 import pytest
 
@@ -15,7 +15,7 @@ from support.program import (
     server_options,
     without_trust,
 )
-from support.scenes import OUTCOMES, PAYROLL, PAYROLL_TASK, a_bug, run_outcome, run_signalled
+from support.scenes import OUTCOMES, PAYROLL, PAYROLL_TASK, TASK, a_bug, run_outcome, run_signalled
 
 # --- Outcomes that are no run against a server --------------------------------------------------
 
@@ -153,7 +153,7 @@ def test_json_others(code: int) -> None:
         (("-t", TASK, "--timeout", "x"), False),
         (("-t", TASK, "--check", "--list"), False),
     ],
-    ids=" ".join,
+    ids=str,
 )
 def test_json_wrong_command_line(wrong: Tuple[str, ...], is_read: bool) -> None:
     """The object is there whatever is wrong, once the command line could be read."""

@@ -9,11 +9,12 @@ import struct
 import subprocess
 import termios
 import time
-from typing import Any, Callable, Iterator, List
+from typing import Any, Callable, Dict, Iterator, List
 
 import pytest
 
 from csm import SimulatedCsm
+from csm.world import SGC
 from support.program import (
     PASSWORD,
     USER,
@@ -166,6 +167,24 @@ def long_names(csm: SimulatedCsm) -> None:
     )
 
 
+def rows_of_table(lines: List[str], first: str) -> List[Dict[str, str]]:
+    """The rows under the headings that begin with `first`: each column begins where its heading
+    does, and two blanks at least are before it. Each is one line: fit for grep."""
+    at = next((n for n, line in enumerate(lines) if re.match(first + "  ", line)), len(lines))
+    if at == len(lines):
+        return []
+    heads = {found.start(): found.group() for found in re.finditer(r"\S+( \S+)*", lines[at])}
+    places = [*heads, None]
+    rows = []
+    for line in lines[at + 1 : -1]:
+        if re.match("SESSION  ", line):
+            break
+        assert all(line[place - 2 : place].strip() == "" for place in list(heads)[1:]), line
+        cells = [line[slice(*ends)].rstrip() for ends in zip(places, places[1:])]
+        rows.append(dict(zip(heads.values(), cells)))
+    return rows
+
+
 def test_list(terminal: Terminal) -> None:
     with SimulatedCsm() as csm:
         long_names(csm)
@@ -173,16 +192,23 @@ def test_list(terminal: Terminal) -> None:
         assert terminal.end() == 0
         assert csm.world.attempts == []
         lines = terminal.text.replace("\r\n", "\n").splitlines()
-        assert [line for line in lines if len(line) > COLUMNS] == []
-        tasks = [task.name for task in csm.world.tasks]
-        sessions = list(csm.world.sessions)
-    for name in tasks + [each.name for each in sessions if each.rulesname == "Safeguarded Copy"]:
-        assert any(line.endswith(name) for line in lines), name
-    for each in sessions:
-        if each.rulesname != "Safeguarded Copy":
-            assert not any(line.endswith(" " + each.name) and each.state in line for line in lines)
-        for backup in each.backups[:1]:
-            assert str(backup.id) in terminal.text
+        tasks = {str(task.id): task for task in csm.world.tasks}
+        sessions = {each.name: each for each in csm.world.sessions if each.rulesname == SGC}
+    task_rows, session_rows = (rows_of_table(lines, first) for first in ("ID", "SESSION"))
+    assert [(row["ID"], row["TASK"]) for row in task_rows] == [
+        (number, task.name) for number, task in tasks.items()
+    ]
+    for row in task_rows:
+        assert row["STATE"] == ("enabled" if tasks[row["ID"]].enabled else "disabled")
+        backed_up = [name for name, command in tasks[row["ID"]].steps if command == "Backup"]
+        assert row["BACKS UP"] == ", ".join(backed_up)
+    assert [row["SESSION"] for row in session_rows] == list(sessions)
+    for row in session_rows:
+        shown = sessions[row["SESSION"]]
+        assert (row["STATUS"], row["STATE"]) == (shown.status, shown.state)
+        newest = str(shown.backups[0].id) if shown.backups else "none"
+        assert row["NEWEST BACKUP"].startswith(newest)
+    assert lines[-1].startswith("listed")
 
 
 @pytest.mark.parametrize(
@@ -195,11 +221,10 @@ def test_check(target: List[str], terminal: Terminal) -> None:
         assert terminal.end() == 0
         assert csm.world.attempts == []
     lines = terminal.text.replace("\r\n", "\n").splitlines()
-    table, result = lines[:-1], lines[-1]
-    assert [line for line in table if len(line) > COLUMNS] == []
-    assert result.startswith("checked")
-    for name in [LONG_SESSION] + [LONG_TASK] * (target[0] == "-t"):
-        assert any(line.endswith(name) for line in table), name
+    assert lines[-1].startswith("checked")
+    tasks, sessions = (rows_of_table(lines, first) for first in ("ID", "SESSION"))
+    assert [each["TASK"] for each in tasks] == [LONG_TASK] * (target[0] == "-t")
+    assert [each["SESSION"] for each in sessions][:1] == [LONG_SESSION]
 
 
 # --- Prompts ------------------------------------------------------------------------------------
