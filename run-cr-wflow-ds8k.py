@@ -12,27 +12,28 @@ exit codes:  0 a new, valid backup (--no-wait: accepted; --check, --list, --min-
   4 login refused          5 no such name, or no backup     6 CSM refused: nothing was started
   7 started and failed     8 unknown: look in CSM           129, 130, 143 hung up, interrupted,
                                                             terminated
-"""
 
-# How to audit this file. Sections 1 to 5 are names, values, and what CSM's JSON is read into.
-# Part I, sections 6 to 11, is what can start something or decide a verdict: read it with care.
-# Part II, sections 12 to 17, starts nothing and decides no verdict.
-#
-# CSM is read into immutable snapshots. Pure functions turn the snapshot of before and the looks
-# since into evidence, a verdict and the next step; one small loop carries the steps out:
-#
-#             find_target          observe, judge      next_step         follow
-#     Config -> Snapshot (before) -> Evidence -> RunState -> Step or Problem -> POST, GET, sleep
-#
-# What can be searched for, and how often it must be found in the code:
-#     .request(       1  every request is sent here: Line.send
-#     "POST"          2  the log-in, and Csm.command
-#     .command(       1  the one call that starts anything: send_trigger
-#     Step.DONE       2  its definition aside: returned by step_of_verdict alone, obeyed by follow
-#     .reveal(        3  the log-in form, the header of the token, the blanking of messages
-#     ExitCode.OK     1  the table of the outcomes that are good
-#     SystemExit      1  the parser's own, round the parser alone
-#     .mount(         1  a server is reached only through the adapter made for it, with its trust
+How to audit this file. Sections 1 to 5 are names, values, and what CSM's JSON is read into.
+Part I, sections 6 to 11, is what can start something or decide a verdict: read it with care.
+Part II, sections 12 to 17, starts nothing and decides no verdict.
+
+CSM is read into immutable snapshots. Pure functions turn the snapshot of before and the looks
+since into evidence, a verdict and the next step; one small loop carries the steps out:
+
+             find_target          observe, judge      next_step         follow
+    Config -> Snapshot (before) -> Evidence -> RunState -> Step or Problem -> POST, GET, sleep
+
+What can be searched for, and how often it must be found in the code:
+    .request(       1  every request is sent here: Line.send
+    "POST"          2  the log-in, and Csm.command
+    .command(       1  the one call that starts anything: send_trigger
+    Step.DONE       2  returned by next_step alone, obeyed by follow
+    Step.SEND       2  returned by next_step alone, obeyed by follow
+    .reveal(        3  the log-in form, the header of the token, the blanking of messages
+    ExitCode.OK     1  the table of the outcomes that are good
+    SystemExit      1  the parser's own, round the parser alone
+    .mount(         1  a server is reached only through the adapter made for it, with its trust
+"""
 
 import sys
 
@@ -899,10 +900,12 @@ class Waiter:
         self.clock = clock
         self.signals = signals
         self.began = clock.monotonic()
+        self.began_at = clock.time()  # the time of day then
 
     def begin(self) -> None:
         """The deadline counts from here."""
         self.began = self.clock.monotonic()
+        self.began_at = self.clock.time()
 
     def passed(self) -> float:
         """Seconds since the call began."""
@@ -1100,7 +1103,7 @@ class Csm:
 
     def try_read(self, path: str, parse: Callable[[Reply], T]) -> T:
         """GET it once -> what `parse` makes of the answer. Raises NotProcessed."""
-        self._log_in_if_needed()
+        self.try_log_in()
         reply = self._exchange(Purpose.READ, "GET", path)
         try:
             return parse(reply)
@@ -1122,7 +1125,7 @@ class Csm:
         return self._persist(attempt, patience)
 
     def log_in(self) -> None:
-        self._persist(self._log_in_if_needed, PATIENT)
+        self._persist(self.try_log_in, PATIENT)
 
     def _persist(self, attempt: Callable[[], T], patience: Patience) -> T:
         """Try, with growing pauses and on each server in turn, until it works or is hopeless.
@@ -1187,7 +1190,8 @@ class Csm:
 
     # Logging in.
 
-    def _log_in_if_needed(self) -> None:
+    def try_log_in(self) -> None:
+        """Once, unless we are logged in. Raises NotProcessed."""
         if self.server in self._tokens:
             return
         if self.waiter.passed() < self._login_at.get(self.server, 0.0):
@@ -1509,12 +1513,13 @@ def note_task_again(csm: Csm, task: Task, login: Tuple[str, int], until: float) 
 def snapshot(
     csm: Csm, server: str, task: Optional[Task], sessions: Tuple[Optional[Session], ...]
 ) -> Snapshot:
-    """What a server shows, with the Date of the first and the last answer so far."""
+    """What a server shows, with the Date of the first and the last answer so far. A server that
+    sends none is taken to have our own clock, but not for --min-interval."""
     return Snapshot(
         server=server,
         task=task,
         sessions=sessions,
-        earliest=csm.earliest if csm.earliest != NEVER else -NEVER,
+        earliest=csm.earliest if csm.earliest != NEVER else csm.waiter.began_at,
         latest=csm.latest if csm.latest != -NEVER else NEVER,
         at=csm.waiter.passed(),
     )
@@ -1985,9 +1990,14 @@ class RunState(NamedTuple):
     trouble: str = ""  # what CSM said, or why there was no answer
 
     @property
+    def is_refused_in_vain(self) -> bool:
+        """CSM refused the Backup to a session, which shows a new backup all the same."""
+        return self.phase is Phase.REFUSED and self.note.task is None and self.seen.begun
+
+    @property
     def started(self) -> str:
         """Was anything started? As --json and the line of a signal put it."""
-        if self.phase in (Phase.STARTED, Phase.JOINED):
+        if self.phase in (Phase.STARTED, Phase.JOINED) or self.is_refused_in_vain:
             return "yes"
         return "perhaps" if self.triggers else "no"
 
@@ -2025,7 +2035,14 @@ def joined(run: RunState) -> RunState:
 def after_send(run: RunState, at: float) -> RunState:
     """A trigger goes out. From here on it may be processed."""
     seen = run.seen._replace(
-        at=at, sent_at=at, looked=0.0, blind=0.0, seen_since_sent=False, unanswered=0
+        at=at,
+        sent_at=at,
+        looked=0.0,
+        blind=0.0,
+        seen_since_sent=False,
+        unanswered=0,
+        severe_since=None,  # what was seen before it tells nothing of its run
+        severe_for=0.0,
     )
     return run._replace(
         phase=Phase.PENDING,
@@ -2336,7 +2353,7 @@ def problem_with_run(run: RunState, verdict: Verdict) -> Optional[Problem]:
 
 
 def problem_with_refusal(run: RunState, pace: Pace) -> Optional[Problem]:
-    if run.note.task is None and run.seen.begun:
+    if run.is_refused_in_vain:
         return BackupFailed(f"CSM refused with {run.trouble}; yet there is a new backup")
     if may_move(run) or not has_settled(run, pace):
         return None
@@ -2470,7 +2487,7 @@ class Follower:
 
     def send(self) -> None:
         """The state is PENDING before anything is sent: a signal must not find "no"."""
-        if self.failures:
+        if self.run.phase is Phase.IDLE:
             self.csm.waiter.sleep(self.pause())
         if not self.is_confirmed():
             self.confirm()
@@ -2493,13 +2510,13 @@ class Follower:
     def confirm(self) -> None:
         """Read the task's id anew: its sessions are not needed for that. While nothing is in doubt,
         what hinders a log-in ends the call, as it did before."""
+        found: Optional[Snapshot] = None
         if self.run.phase is Phase.IDLE:
             self.csm.log_in()
-        if self.run.note.task is None:
-            self.look_again()
-            return
-        found: Optional[Snapshot] = None
         try:
+            self.csm.try_log_in()
+            if self.run.note.task is None:
+                return
             task = self.read_task()
         except NotProcessed as fault:
             found = self.after_fault(fault)
@@ -2551,10 +2568,9 @@ class Follower:
             self.run = after_look(self.run, found, self.pace)
 
     def pause(self) -> float:
-        if self.failures:
-            return min(self.pace.first_retry * 2.0 ** min(self.failures - 1, 8), self.pace.settle)
         if self.run.phase is Phase.IDLE:
-            return 0.0
+            retry = self.pace.first_retry * 2.0 ** min(self.failures - 1, 8)
+            return min(retry, self.pace.longest_pause) if self.failures else 0.0
         began = self.run.seen.sent_at if self.run.sends else self.run.note.at
         return pause_before_look(self.run, self.now() - began, self.pace)
 
@@ -3071,8 +3087,7 @@ class Progress:
 
     def clock_time(self, at: float) -> str:
         """A moment of this call, as a time of day."""
-        now = self.waiter.clock.time() - self.waiter.passed()
-        return time.strftime("%H:%M:%SZ", time.gmtime(round(now + at)))
+        return time.strftime("%H:%M:%SZ", time.gmtime(self.waiter.began_at + at))
 
     @property
     def started(self) -> str:
@@ -3093,9 +3108,9 @@ def phase_of(run: RunState, pace: Pace) -> Tuple[str, float]:
     if run.phase is Phase.PENDING:
         return "waiting for CSM's answer", run.seen.sent_at + patience_with_answer(run, pace)
     if run.phase is Phase.IN_DOUBT:
-        return "looking whether the trigger arrived", run.deadline
+        return "looking whether the lost trigger arrived", run.deadline
     if run.phase is Phase.REFUSED:
-        return "refused: looking whether it runs all the same", run.seen.at + pace.settle
+        return "refused: looking whether it runs all the same", run.deadline
     if run.phase is Phase.JOINED:
         return "watching a run that was joined", min(run.half_at or NEVER, run.deadline)
     return phase_of_started(run, pace)
@@ -3617,7 +3632,7 @@ The README is beside the program in its repository: exit codes, recipes, what to
 def build_parser() -> Parser:
     parser = Parser(
         f"{PROGRAM}.py",
-        description=__doc__,
+        description=str(__doc__).partition("\nHow to audit")[0],
         usage=f"{PROGRAM}.py [OPTION ...] -s HOST (-t TASK | -S SESSION) [-- EVENT ...]",
         epilog=EPILOG,
         allow_abbrev=False,
@@ -4034,7 +4049,7 @@ def conclusion_of_bug(error: Exception) -> Conclusion:
 def main(
     argv: Optional[List[str]] = None, pace: Optional[Pace] = None, clock: Optional[Clock] = None
 ) -> int:
-    """Parse, run, tell. Only the parser's own SystemExit is caught, round the parser."""
+    """Parse, run, tell. Only the parser's own exit is caught, round the parser."""
     given = [utf8(each) for each in (sys.argv[1:] if argv is None else argv)]
     at = given.index("--") if "--" in given else len(given)
     event = given[at + 1 :]
