@@ -2543,7 +2543,8 @@ class Follower:
         elif result.severity == "W":
             self.progress.answered(result, "WARNING", f"accepted with a warning: {result.text}")
         else:
-            self.progress.answered(result, "INFO", f"started: {result.text}")
+            word = "started" if self.run.note.task is not None else "answered"
+            self.progress.answered(result, "INFO", f"{word}: {result.text}")
 
     def has_answer(self) -> bool:
         return any(sent.call.is_done() for _, sent in self.open)
@@ -3345,12 +3346,11 @@ def make_result(conclusion: Conclusion, progress: Progress) -> Result:
 
 
 def texts_of_success(conclusion: Conclusion, progress: Progress) -> List[str]:
-    target = progress.target
-    if target is None or progress.run is None:
+    if progress.target is None or progress.run is None:
         return [conclusion.text]
     return [
-        "; ".join(each.text() for each in progress.sessions if each.backup),
-        f"{target.name} on {progress.server}",
+        text_of_backups(progress),
+        text_of_place(progress),
         conclusion.text,
         progress.message.text,
         *warnings_about(progress),
@@ -3358,30 +3358,45 @@ def texts_of_success(conclusion: Conclusion, progress: Progress) -> List[str]:
 
 
 def texts_of_failure(conclusion: Conclusion, progress: Progress) -> List[str]:
-    target = progress.target
-    place = f"{target.name} on {progress.server}" if target is not None else ""
     remarks = warnings_about(progress) if progress.run is not None else []
     message = progress.message.text
     return [
         text_of_taken(conclusion.code, progress),
         conclusion.text,
         "" if message in conclusion.text else message,
-        place,
+        text_of_place(progress),
         *remarks,
         text_of_next(conclusion.code, progress),
         conclusion.hint,
     ]
 
 
+def text_of_backups(progress: Progress) -> str:
+    """The new backups; where several sessions were to show one, of which it is."""
+    taken = [each for each in progress.sessions if each.backup]
+    if len(progress.sessions) == 1:
+        return ", ".join(f"backup {show_backup(each)}" for each in taken)
+    return ", ".join(f'backup {show_backup(each)} in session "{each.name}"' for each in taken)
+
+
+def text_of_place(progress: Progress) -> str:
+    """Task or session, and server; the session of a task where it has another name."""
+    if progress.target is None:
+        return ""
+    names = [f'"{each.name}"' for each in progress.sessions]
+    is_other = len(names) == 1 and names[0] not in progress.target.name
+    session = f" with session {names[0]}" if is_other else ""
+    return f"{progress.target.name}{session} on {progress.server}"
+
+
 def text_of_taken(code: ExitCode, progress: Progress) -> str:
     """What a person at 3 a.m. needs first: is there a backup?"""
     if progress.started == "no":
         return "nothing was started"
-    taken = [each for each in progress.sessions if each.backup]
-    if taken:
-        shown = ", ".join(show_backup(each) for each in taken)
-        others = len(progress.sessions) - len(taken)
-        return f"backup TAKEN ({shown})" + (f"; NO backup of {others} more" if others else "")
+    missing_ones = [f'"{each.name}"' for each in progress.sessions if not each.backup]
+    if len(missing_ones) < len(progress.sessions):
+        rest = f"; NO backup in session {', '.join(missing_ones)}" if missing_ones else ""
+        return f"backup TAKEN ({text_of_backups(progress).replace('backup ', '')}){rest}"
     if not is_all_noted(progress):
         return "whether a backup was taken cannot be seen"
     return "NO backup" if code is ExitCode.FAILED else "no new backup was seen"
