@@ -295,11 +295,12 @@ class World:
     def make_backup(
         self, session: Session, valid: bool = True, when: Optional[float] = None
     ) -> Backup:
-        """A new backup; two in one second get ids one after the other."""
+        """A new backup; two of a sequence in one second get ids one after the other."""
         with self.lock:
             now = self.clock()
             taken = int((now if when is None else when) + self.storage_offset)
-            newest = max([taken] + [old.id + 1 for old in session.backups])
+            others = [old.id for old in session.backups if old.sequence == session.sequence]
+            newest = max([taken] + [other + 1 for other in others])
             backup = Backup(newest, valid, session.sequence)
             backup.copy_sets = session.copy_sets
             session.backups = [backup, *session.backups]
