@@ -119,6 +119,24 @@ def option_strings() -> List[str]:
     return [option for action in actions for option in action.option_strings]
 
 
+def option_defaults() -> Dict[str, Any]:
+    """Each long option that has a default -> the default."""
+    actions = load().build_parser()._actions
+    return {
+        action.option_strings[-1]: action.default
+        for action in actions
+        if action.option_strings and action.default not in (None, False, "==SUPPRESS==")
+    }
+
+
+def outcome_words() -> Dict[str, int]:
+    """Each outcome word -> its exit code."""
+    program = load()
+    words = {word: int(code) for word, code in program.EXIT_CODES.items()}
+    words.update((program.word_of(each), int(each)) for each in program.ExitCode if each)
+    return words
+
+
 # --- Running it ---------------------------------------------------------------------------------
 
 
