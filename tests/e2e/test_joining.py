@@ -1,12 +1,15 @@
-"""A run that somebody else has started: it is joined, and no second one is started."""
+"""A run that somebody else has started: it is joined, and counts as ours if it brings a backup.
+
+Where it brings none, our own trigger follows it."""
 
 import time
-from typing import Any
+from typing import Any, List
 
 import pytest
 
 from csm import Backup, Request, SimulatedCsm
 from support.checks import check_one_backup, is_task_look, is_trigger, is_view_of
+from support.clock import JumpingClock
 from support.program import run_inside, server_options
 from support.scenes import (
     PAYROLL,
@@ -56,8 +59,8 @@ def test_running_task_that_does_not_tell_its_start_is_joined() -> None:
 
 @pytest.mark.parametrize("late", [0, 1, 99])
 def test_joined_run_whose_start_is_told_at_its_end(late: int) -> None:
-    """Or `late` looks after it, or never. Measured by the start of the run before, hours ago, the
-    backup of that one would count."""
+    """Or `late` looks after it, or never. Whatever it tells: none of the runs makes a backup, and
+    that of hours ago counts for none of them."""
     left = list(range(late))
     with SimulatedCsm(backup_seconds=0.01) as csm:
         task, before = csm.world.task(TASK_ID), csm.world.task(TASK_ID).lastRan or 0
@@ -74,22 +77,103 @@ def test_joined_run_whose_start_is_told_at_its_end(late: int) -> None:
         result = run_inside(*server_options(csm), "-t", TASK)
         assert result.code == 7
         assert result.out == ""
-        assert (csm.world.attempts, csm.world.backups_made) == ([], [])
+        assert (len(csm.world.attempts), csm.world.backups_made) == (1, [])
 
 
-def test_joined_run_whose_backup_was_there_before() -> None:
-    """That of its first session; the other one's is still to come."""
-    with SimulatedCsm(backup_seconds=0.01) as csm:
-        csm.world.task(TASK_ID).steps = [(TASK, "Backup"), (PAYROLL, "Backup")]
-        hold_backup(csm, 2, PAYROLL)
+@pytest.mark.parametrize("outcome", ["no-backup", "error", "warning-without-backup"])
+def test_joined_run_without_backup_is_followed_by_our_own(csm: SimulatedCsm, outcome: str) -> None:
+    """However it went: that is no verdict on ours, nor is any of its messages."""
+    task = csm.world.task(TASK_ID)
+    task.outcome = outcome
+    if outcome == "warning-without-backup":  # that of its session decides whether there is one
+        task.outcome, csm.world.session(TASK).outcome = "warning", "no-backup"
+    hold_backup(csm, 2)
+    csm.world.start_run(TASK_ID)
+
+    def set_outcome(request: Request) -> None:
+        if is_trigger(request):
+            task.outcome = csm.world.session(TASK).outcome = "good"
+
+    csm.on_arrival = set_outcome
+    result = run_inside(*server_options(csm), *TARGETS["task"], "--json")
+    check_one_backup(result, csm.world, triggers=1)
+    assert result.json["triggers"] == 1
+
+
+@pytest.mark.parametrize("after", ["good", "no-backup"])
+def test_joined_run_whose_backup_was_taken_before_we_looked(csm: SimulatedCsm, after: str) -> None:
+    """It may be from before the threat: it proves nothing, and our own trigger follows."""
+    task = csm.world.task(TASK_ID)
+    task.steps = [(TASK, "Backup"), (PAYROLL, "Backup")]
+    hold_backup(csm, 2, PAYROLL)
+    csm.world.start_run(TASK_ID)
+    backup_is_made(csm)
+    noted = csm.world.backups_made[0]
+
+    def set_outcome(request: Request) -> None:
+        if is_trigger(request):
+            task.outcome = after
+
+    csm.on_arrival = set_outcome
+    result = run_inside(*server_options(csm), "-t", TASK, "--json")
+    assert result.code == (0 if after == "good" else 7)
+    assert len(csm.world.triggers) == 1
+    assert len(csm.world.backups_made) == (4 if after == "good" else 2)
+    told = [
+        (each["name"], each["backup"]["id"]) for each in result.json["sessions"] if each["backup"]
+    ]
+    assert noted not in told
+    assert len(told) == (2 if after == "good" else 1)
+
+
+def test_joined_run_that_is_followed_by_another_one(csm: SimulatedCsm) -> None:
+    """A later start is another run, and that one is joined as well."""
+    task = csm.world.task(TASK_ID)
+    task.outcome = "no-backup"
+    hold_backup(csm, 2)
+
+    def next_one() -> None:
+        task.outcome = "good"
         csm.world.start_run(TASK_ID)
-        backup_is_made(csm)
-        result = run_inside(*server_options(csm), "-t", TASK, "--json")
-        assert result.code == 0
-        assert csm.world.attempts == []
-        assert csm.world.backups_made == [
-            (each["name"], each["backup"]["id"]) for each in result.json["sessions"]
-        ]
+
+    csm.world.start_run(TASK_ID)
+    began = task.lastRan
+    once(csm, lambda request: request.n > 6 and not task.running, next_one)
+    result = run_inside(*server_options(csm), *TARGETS["task"], "--json")
+    assert task.lastRan != began
+    check_one_backup(result, csm.world, triggers=0)
+    assert csm.world.attempts == []
+
+
+@pytest.mark.parametrize("again", ["accept", "refuse-E"])
+def test_running_that_was_left_true_blocks_no_call(csm: SimulatedCsm, again: str) -> None:
+    """A restart in mid-run may leave it so: half of the time is waited for it. Then CSM decides."""
+    clock = JumpingClock()
+    seen: List[float] = []
+    csm.world.dialect.running_again = again
+    csm.world.task(TASK_ID).running = True
+    csm.on_arrival = lambda request: seen.extend([clock.passed] * is_trigger(request))
+    options = [*TARGETS["task"], "--timeout", "600", "--json"]
+    result = run_inside(*server_options(csm), *options, clock=clock)
+    assert len(seen) == 1
+    assert 300 - result.seconds - 1 <= seen[0] <= 320
+    if again == "accept":
+        check_one_backup(result, csm.world)
+    else:
+        assert result.code == 8
+        assert csm.world.triggers == []
+
+
+def test_young_backup_of_a_joined_run(csm: SimulatedCsm) -> None:
+    """It was noted, and not valid yet: no proof. Once it is valid, --min-interval needs no more."""
+    task, backup = csm.world.task(TASK_ID), Backup(int(time.time()) - 5, valid=False)
+    task.running, csm.world.session(TASK).backups = True, [backup]
+    once(csm, lambda request: request.n > 6, lambda: setattr(task, "running", False))
+    once(csm, lambda request: request.n > 4, lambda: setattr(backup, "valid", True))
+    result = run_inside(*server_options(csm), "-t", TASK, "--min-interval", "60", "--json")
+    assert result.code == 0, result.err
+    assert result.json["outcome"] == "skipped"
+    assert csm.world.attempts == []
 
 
 def test_joined_run_whose_start_is_by_a_faster_clock() -> None:
@@ -107,13 +191,14 @@ def test_joined_run_whose_start_is_by_a_faster_clock() -> None:
 def test_error_of_a_run_before_the_one_that_is_joined() -> None:
     """What was told before the run was joined may be of a run before: no error of this one."""
     with SimulatedCsm(messages="array") as csm:
+        at = len(csm.world.task(TASK_ID).messages)  # before the first of this run
         hold_backup(csm, 2)
         csm.world.start_run(TASK_ID)
         began = csm.world.task(TASK_ID).lastRan
         assert began is not None
 
         def change(request: Request, reply: Any) -> Any:
-            return add_message(reply, "IWNR0003E a step failed", began - 1)
+            return add_message(reply, "IWNR0003E a step failed", began - 1, at=at)
 
         csm.mutate = change
         result = run_inside(*server_options(csm), "-t", TASK)
@@ -179,7 +264,7 @@ def test_denied_since_somebody_else_was_faster() -> None:
 
 def test_run_joined_after_a_refusal_that_makes_no_backup() -> None:
     """And never tells its start, so that the one of a run 20 minutes ago is still shown: the backup
-    of that one is not taken for its own, since the task did not run when it was noted."""
+    of that one is not taken for its own. Our own trigger follows, and makes none either."""
     before = int(time.time()) - 1200
     with SimulatedCsm(backup_seconds=0.01) as csm:
         task = csm.world.task(TASK_ID)
@@ -191,4 +276,5 @@ def test_run_joined_after_a_refusal_that_makes_no_backup() -> None:
         assert result.code == 7
         assert result.out == ""
         assert "looking whether there is a run all the same" in result.err
-        assert (csm.world.triggers, csm.world.backups_made) == ([], [])
+        assert len(csm.world.attempts) == 2
+        assert (len(csm.world.triggers), csm.world.backups_made) == (1, [])
