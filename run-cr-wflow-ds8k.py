@@ -2905,16 +2905,16 @@ class Console:
             stamp = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(self.clock.time()))
             self.print_line("stderr", f"{stamp} {level} {text}")
 
-    def print_line(self, name: str, text: str, word: str = "") -> None:
-        """A whole line. On a terminal the word stands out."""
+    def print_line(self, name: str, text: str, word: str = "") -> bool:
+        """A whole line. On a terminal the word stands out. Was it printed?"""
         clear = self.CLEAR if self.has_live_line and is_terminal(name) else ""
         shown = printable(text)
         if word and is_terminal(name) and not os.environ.get("NO_COLOR"):
             colour = self.GOOD if word in EXIT_CODES else self.BAD
             shown = shown.replace(word, f"{colour}{word}{self.PLAIN}", 1)
-        self._write(name, f"{clear}{shown}\n")
         if name == "stderr":
             self.has_live_line = False
+        return self._write(name, f"{clear}{shown}\n")
 
     def show_live(self, text: str) -> None:
         """On a terminal: a line that the next one takes the place of, as wide as it is."""
@@ -2922,7 +2922,7 @@ class Console:
             self._write("stderr", self.CLEAR + fitting(printable(text), columns_of("stderr")))
             self.has_live_line = True
 
-    def _write(self, name: str, text: str) -> None:
+    def _write(self, name: str, text: str) -> bool:
         """The one place that prints. A stream that fails is taken away, lest Python's own flush at
         the end changes the exit code."""
         try:
@@ -2931,6 +2931,8 @@ class Console:
             stream.flush()
         except (AttributeError, OSError, ValueError):
             setattr(sys, name, None)
+            return False
+        return True
 
 
 def encodable(text: str, stream: Any) -> str:
@@ -3348,8 +3350,9 @@ def make_result(conclusion: Conclusion, progress: Progress) -> Result:
 def texts_of_success(conclusion: Conclusion, progress: Progress) -> List[str]:
     if progress.target is None or progress.run is None:
         return [conclusion.text]
+    backups = text_of_backups(progress)
     return [
-        text_of_backups(progress),
+        f"backup {backups}" if backups else "",
         text_of_place(progress),
         conclusion.text,
         progress.message.text,
@@ -3375,8 +3378,8 @@ def text_of_backups(progress: Progress) -> str:
     """The new backups; where several sessions were to show one, of which it is."""
     taken = [each for each in progress.sessions if each.backup]
     if len(progress.sessions) == 1:
-        return ", ".join(f"backup {show_backup(each)}" for each in taken)
-    return ", ".join(f'backup {show_backup(each)} in session "{each.name}"' for each in taken)
+        return ", ".join(show_backup(each) for each in taken)
+    return ", ".join(f'{show_backup(each)} in session "{each.name}"' for each in taken)
 
 
 def text_of_place(progress: Progress) -> str:
@@ -3396,7 +3399,7 @@ def text_of_taken(code: ExitCode, progress: Progress) -> str:
     missing_ones = [f'"{each.name}"' for each in progress.sessions if not each.backup]
     if len(missing_ones) < len(progress.sessions):
         rest = f"; NO backup in session {', '.join(missing_ones)}" if missing_ones else ""
-        return f"backup TAKEN ({text_of_backups(progress).replace('backup ', '')}){rest}"
+        return f"backup TAKEN ({text_of_backups(progress)}){rest}"
     if not is_all_noted(progress):
         return "whether a backup was taken cannot be seen"
     return "NO backup" if code is ExitCode.FAILED else "no new backup was seen"
@@ -3542,9 +3545,11 @@ def tell(result: Result, console: Console) -> None:
         if not send_packet(packet, output.leef):
             console.log("WARNING", f"no LEEF event was sent to {output.leef}")
     word = "" if output.json else result.outcome
-    for line in lines_of(result, output):
-        console.print_line("stdout", line, word if line.startswith(word) else "")
-    if result.outcome not in EXIT_CODES:
+    lines = lines_of(result, output)
+    printed = [
+        console.print_line("stdout", line, word if line.startswith(word) else "") for line in lines
+    ]
+    if result.outcome not in EXIT_CODES or not all(printed):
         console.print_line("stderr", f"{PROGRAM}: {line_of(result, output)}", result.outcome)
 
 
