@@ -2472,11 +2472,11 @@ class Follower:
         }
         while True:
             self.take_answers()
-            self.progress.note(self.run, self.views)
+            self.progress.note(self.run, self.target, self.views)
             self.csm.is_watching = self.run.started != "no"
             step = next_step(self.run, self.now(), self.pace)
             if step is Step.LOOK:
-                self.progress.show(self.run, self.views)
+                self.progress.show(self.run)
             if isinstance(step, Problem):
                 raise self.with_faults(step)
             if step is Step.DONE:
@@ -2493,7 +2493,7 @@ class Follower:
             self.confirm()
             return
         self.run = after_send(self.run, self.now())
-        self.progress.note(self.run, self.views)
+        self.progress.note(self.run, self.target, self.views)
         sent = send_trigger(self.csm, self.run, self.target)
         self.open.append((self.run.sends, sent))
         self.csm.waiter.is_done(sent.call, self.pace.first_pause)
@@ -2591,9 +2591,11 @@ class Follower:
         self.failures += 1
         self.tell_fault(fault)
         nothing = snapshot(self.csm, self.csm.server, None, self.no_views())
-        self.paths.rotate(-1)
         self.csm.next_server()
-        return None if isinstance(fault, (Unreachable, WrongServer)) else nothing
+        if isinstance(fault, (Unreachable, WrongServer)):
+            return None
+        self.paths.rotate(-1)
+        return nothing
 
     def tell_fault(self, fault: NotProcessed) -> None:
         self.faults = (*self.faults[:1], str(fault))
@@ -2733,6 +2735,7 @@ def list_all(csm: Csm) -> Ending:
     names = csm.read(collections.deque([SHORT_LIST]), lambda reply: safeguarded_in(csm, reply))
     views = [list_session(csm, name) for name in names]
     csm.progress.listed(csm.server, tasks, tuple(names), tuple(views))
+    csm.progress.shows_table = True
     return Ending(Outcome.LISTED, f"tasks and Safeguarded Copy sessions on {csm.server}")
 
 
@@ -2758,6 +2761,7 @@ def check(csm: Csm) -> Ending:
     target = find_target(csm)
     csm.progress.found(csm.server, target)
     csm.progress.others = other_sessions(csm, target)
+    csm.progress.shows_table = True
     for remark in target.remarks:
         csm.progress.log("WARNING", remark)
     if not target.session_names:
@@ -2794,7 +2798,6 @@ def back_up(csm: Csm) -> Ending:
             Outcome.SKIPPED, "nothing was started: there is a backup that is young enough"
         )
     follower = Follower(csm, target)
-    progress.begins(target)
     outcome = follower.follow()
     return Ending(outcome, text_of_ending(follower.run, outcome, progress))
 
@@ -2833,7 +2836,10 @@ def is_young(note: Snapshot, min_interval: float, pace: Pace) -> bool:
 
 
 def warn_of_future(csm: Csm, target: Target) -> None:
-    if csm.config.min_interval and min(ages_of_backups(target.note), default=0.0) < -600.0:
+    if (
+        csm.config.min_interval
+        and min(ages_of_backups(target.note), default=0.0) < -csm.pace.late_listing
+    ):
         text = "a backup is of the future, by CSM's clock: --min-interval does not count it"
         csm.progress.log("WARNING", text)
 
@@ -3012,6 +3018,7 @@ class Progress:
         self.tasks: Tuple[Task, ...] = ()
         self.sessions: Tuple[Shown, ...] = ()
         self.others: Tuple[Shown, ...] = ()  # that the task touches, and --check shows
+        self.shows_table = False  # --list, --check
         self.not_noted = ""  # why a session could not be noted
         self.run: Optional[RunState] = None  # once something may be started
         self._shown = ""
@@ -3058,22 +3065,17 @@ class Progress:
         self.server = config.servers[0]
         self.pace = self.pace._replace(request_timeout=config.request_timeout)
 
-    def begins(self, target: Target) -> None:
-        self.target = target
-
-    def note(self, run: RunState, views: Tuple[Optional[Session], ...]) -> None:
+    def note(self, run: RunState, target: Target, views: Tuple[Optional[Session], ...]) -> None:
         """The run as it is, with the last view of each session."""
-        self.run = run
+        self.run, self.target = run, target
         if run.seen.now.task is not None:
             self.tasks = (run.seen.now.task,)
-        names = tuple(each.name for each in self.sessions)
-        rows = zip(names, views, run.seen.noted)
+        rows = zip(target.session_names, views, run.seen.noted)
         earliest = run.note.earliest
         self.sessions = tuple(new_of(*row, earliest=earliest, pace=self.pace) for row in rows)
 
-    def show(self, run: RunState, views: Tuple[Optional[Session], ...]) -> None:
-        """Note it, and print it where it changed, and from time to time."""
-        self.note(run, views)
+    def show(self, run: RunState) -> None:
+        """Print what was noted where it changed, and from time to time."""
         if run.phase is Phase.IDLE:
             return
         passed = self.waiter.passed()
@@ -3325,6 +3327,7 @@ class Result(NamedTuple):
     tasks: Tuple[Task, ...]
     sessions: Tuple[Shown, ...]
     others: Tuple[Shown, ...]
+    shows_table: bool
     seconds: float
 
 
@@ -3343,6 +3346,7 @@ def make_result(conclusion: Conclusion, progress: Progress) -> Result:
         tasks=progress.tasks,
         sessions=progress.sessions,
         others=progress.others,
+        shows_table=progress.shows_table,
         seconds=round(progress.waiter.passed(), 1),
     )
 
@@ -3501,7 +3505,7 @@ def table_of(result: Result) -> List[str]:
     sessions = [row_of_session(each) for each in result.sessions + result.others]
     heads = ("ID", "TASK", "STATE", "LAST RUN", "BACKS UP")
     lines = columns([heads, *tasks]) if tasks else []
-    if result.outcome == Outcome.CHECKED.value and result.tasks:
+    if len(result.tasks) == 1:
         lines += [f"step {n}  {step}" for n, step in enumerate(result.tasks[0].steps, 1)]
     return lines + columns([("SESSION", "STATUS", "STATE", "NEWEST BACKUP"), *sessions])
 
@@ -3530,11 +3534,10 @@ def lines_of(result: Result, output: Output) -> List[str]:
     """What goes to standard output."""
     if output.json:
         return [json.dumps(json_of_result(result, output))]
-    if output.quiet or result.outcome not in EXIT_CODES:
+    if output.quiet:
         return []
-    tables = (Outcome.LISTED.value, Outcome.CHECKED.value)
-    table = table_of(result) if result.outcome in tables else []
-    return [*table, line_of(result, output)]
+    table = table_of(result) if result.shows_table else []
+    return [*table, line_of(result, output)] if result.outcome in EXIT_CODES else table
 
 
 def tell(result: Result, console: Console) -> None:
@@ -3545,11 +3548,11 @@ def tell(result: Result, console: Console) -> None:
         if not send_packet(packet, output.leef):
             console.log("WARNING", f"no LEEF event was sent to {output.leef}")
     word = "" if output.json else result.outcome
-    lines = lines_of(result, output)
-    printed = [
-        console.print_line("stdout", line, word if line.startswith(word) else "") for line in lines
-    ]
-    if result.outcome not in EXIT_CODES or not all(printed):
+    is_printed = True
+    for line in lines_of(result, output):
+        marked = word if line.startswith(word) else ""
+        is_printed = console.print_line("stdout", line, marked) and is_printed
+    if result.outcome not in EXIT_CODES or not is_printed:
         console.print_line("stderr", f"{PROGRAM}: {line_of(result, output)}", result.outcome)
 
 
