@@ -2,11 +2,12 @@
 
 import json
 import time
-from typing import Any, List
+from typing import Any, List, Optional
 
 import pytest
 
 from csm import Backup, Request, SimulatedCsm
+from support.checks import check, check_one_backup
 from support.clock import JumpingClock
 from support.program import run_inside, server_options
 from support.scenes import TASK, TASK_ID
@@ -14,34 +15,75 @@ from support.scenes import TASK, TASK_ID
 # --- Clocks that are wrong ----------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("target", ["-t", "-S"])
+@pytest.mark.parametrize("seconds", [-590, -60, 600, 86400])
+def test_storage_clock_that_is_wrong(seconds: int, target: str) -> None:
+    """It stamps the backups: behind CSM's by some minutes, or ahead of it by any time. Good ones
+    must not be hidden by that."""
+    with SimulatedCsm(backup_seconds=0.02, storage_offset=float(seconds)) as csm:
+        newest = csm.world.session(TASK).backups[0]
+        newest.id = int(time.time()) + seconds - 1800
+        result = run_inside(*server_options(csm), target, TASK, "--json")
+        check_one_backup(result, csm.world)
+
+
+@pytest.mark.parametrize("target", ["-t", "-S"])
+def test_storage_clock_that_is_more_than_ten_minutes_behind(target: str) -> None:
+    """Nothing tells the new backup from an old one that is listed late: it proves nothing, and both
+    clocks are named."""
+    with SimulatedCsm(backup_seconds=0.02, storage_offset=-3600.0) as csm:
+        result = run_inside(*server_options(csm), target, TASK)
+        check(result, csm, 7, triggers=1)
+        made = int(csm.world.backups_made[0][1])
+        assert f"{made} is listed now and too old to be new" in result.last_line
+        assert time.strftime("taken %Y-%m-%d %H:%M:%S", time.gmtime(made)) in result.last_line
+        assert "by CSM's clock the note is of 20" in result.last_line
+
+
 @pytest.mark.parametrize("seconds", [600, 86400])
-def test_backup_from_the_future(seconds: int) -> None:
-    """The clock that stamped the newest backup ran ahead, and was set right: a new one is new."""
+def test_storage_clock_that_was_set_back(seconds: int) -> None:
+    """The newest backup is from the future: of one clock the next one would be later still. So the
+    one that is listed now is not known to be new, and is named."""
     with SimulatedCsm(backup_seconds=0.02) as csm:
         old, ahead = str(csm.world.session(TASK).backups[0].id), str(int(time.time()) + seconds)
         csm.mutate = lambda request, reply: json.loads(json.dumps(reply).replace(old, ahead))
-        result = run_inside(*server_options(csm), "-t", TASK, "--json")
-        assert result.code == 0
-        assert result.json["outcome"] == "verified"
-        assert len(csm.world.triggers) == 1
-        assert result.json["sessions"][0]["backup"]["id"] == csm.world.backups_made[0][1]
+        result = run_inside(*server_options(csm), "-t", TASK)
+        check(result, csm, 7, triggers=1)
+        assert csm.world.backups_made[0][1] in result.last_line
 
 
-def test_slow_clock_of_our_own() -> None:
+def hide_newest(csm: SimulatedCsm) -> None:
+    """There are two backups, and CSM lists the newer one only once it was triggered."""
+    now = int(time.time())
+    csm.world.session(TASK).backups = [Backup(now - 7200), Backup(now - 20000)]
+    csm.world.task(TASK_ID).outcome = csm.world.session(TASK).outcome = "no-backup"
+
+    def change(request: Request, reply: Any) -> Any:
+        if isinstance(reply, dict) and "backupInfo" in reply and not csm.world.triggers:
+            del reply["backupInfo"][0]["BackupResults"][0]
+        return reply
+
+    csm.mutate = change
+
+
+@pytest.mark.parametrize("offset", [-10800, 0, 10800])
+def test_wrong_clock_of_our_own(offset: int) -> None:
     """A wrong clock in the jail changes nothing: a backup that is listed late is not a new one."""
     with SimulatedCsm(backup_seconds=0.01) as csm:
-        csm.world.task(TASK_ID).outcome = "no-backup"
-        csm.world.session(TASK).backups = [Backup(int(time.time()) - 7200)]
-        csm.mutate = lambda request, reply: (
-            dict(reply, backupInfo=[])
-            if (request.path.endswith("/sessions/" + TASK) and not csm.world.triggers)
-            else reply
-        )
-        slow = JumpingClock(offset=-10800)
-        result = run_inside(*server_options(csm), "-t", TASK, clock=slow)
-        assert result.code == 7
-        assert "without a new valid backup" in result.err
-        assert len(csm.world.triggers) == 1
+        hide_newest(csm)
+        clock = JumpingClock(offset=offset)
+        result = run_inside(*server_options(csm), "-t", TASK, clock=clock)
+        check(result, csm, 7, triggers=1)
+        assert "NO backup" in result.last_line
+        assert "too old to be new" in result.last_line
+
+
+@pytest.mark.parametrize("offset", [-10800, 0, 10800])
+def test_new_backup_whatever_our_own_clock_says(offset: int) -> None:
+    with SimulatedCsm(backup_seconds=0.01) as csm:
+        clock = JumpingClock(offset=offset)
+        result = run_inside(*server_options(csm), "-t", TASK, "--json", clock=clock)
+        check_one_backup(result, csm.world)
 
 
 def test_date_that_no_clock_can_show() -> None:
@@ -55,10 +97,24 @@ def test_date_that_no_clock_can_show() -> None:
 # --- Old backups that are listed late -----------------------------------------------------------
 
 
+@pytest.mark.parametrize("date", ["", "Mon, 01 Jan 99999999999 00:00:00 GMT"], ids=["no", "odd"])
 @pytest.mark.parametrize("target", ["-t", "-S"])
-def test_old_backup_listed_late_by_a_server_without_date(target: str) -> None:
+def test_old_backup_listed_late_by_a_server_without_date(target: str, date: str) -> None:
     with SimulatedCsm() as csm:
-        csm.date = ""
+        csm.date = date
+        hide_newest(csm)
+        result = run_inside(*server_options(csm), target, TASK)
+        assert result.code in (7, 8), result.out
+        check(result, csm, result.code, triggers=1)
+
+
+@pytest.mark.parametrize("date", [None, ""], ids=["", "no date"])
+@pytest.mark.parametrize("target", ["-t", "-S"])
+def test_list_that_was_empty_before_the_trigger(target: str, date: Optional[str]) -> None:
+    """A session that is Protected has backups: it could not be noted, and what is listed afterwards
+    proves nothing, whatever its time. But it is told."""
+    with SimulatedCsm() as csm:
+        csm.date = date
         csm.world.task(TASK_ID).outcome = csm.world.session(TASK).outcome = "no-backup"
         csm.mutate = lambda request, reply: (
             dict(reply, backupInfo=[])
@@ -66,8 +122,9 @@ def test_old_backup_listed_late_by_a_server_without_date(target: str) -> None:
             else reply
         )
         result = run_inside(*server_options(csm), target, TASK)
-        assert result.code == 7
-        assert csm.world.backups_made == []
+        check(result, csm, 8, triggers=1)
+        assert "it cannot be proven" in result.last_line
+        assert str(csm.world.session(TASK).backups[0].id) in result.last_line
 
 
 def test_known_backup_in_a_list_that_cannot_be_read_as_a_whole() -> None:
@@ -83,7 +140,7 @@ def test_known_backup_in_a_list_that_cannot_be_read_as_a_whole() -> None:
         assert len(csm.world.triggers) == 1
 
 
-@pytest.mark.parametrize("seconds", [120, 3500])
+@pytest.mark.parametrize("seconds", [700, 3500])
 @pytest.mark.parametrize("target", [["-t", TASK], ["-S", TASK]], ids=" ".join)
 def test_backup_of_before_that_is_listed_after_the_run(target: List[str], seconds: int) -> None:
     """And the run itself makes none, though it says that all went well."""

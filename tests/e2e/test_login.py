@@ -8,7 +8,8 @@ from typing import Any, Callable, List
 import pytest
 
 from csm import Request, SimulatedCsm
-from support.checks import check_one_backup, is_trigger
+from support.checks import check, check_one_backup, is_login, is_trigger
+from support.clock import JumpingClock
 from support.program import run_inside, server_options
 from support.scenes import TARGETS, TASK
 
@@ -62,18 +63,61 @@ def test_token_of_blanks(csm: SimulatedCsm, token: str) -> None:
     assert "IWNR0009E no such user" in result.err
 
 
+@pytest.mark.parametrize("how", [401, 403, 500, "no-token"])
+def test_refused_log_in_is_tried_once_more(csm: SimulatedCsm, how: Any) -> None:
+    """After 2 s; said again, it is believed, whatever its status: more of them could lock the
+    user."""
+    csm.world.login, csm.world.dialect.bad_login = "refuse", how
+    clock = JumpingClock()
+    result = run_inside(*server_options(csm), "-t", TASK, clock=clock)
+    check(result, csm, 4)
+    assert "IWNR0008E" in result.last_line
+    assert [is_login(each) for each in csm.requests] == [True, True]
+    assert 2 <= round(clock.passed, 3) <= 4
+
+
+@pytest.mark.parametrize("how", ["401", "403", "html", "500"])
+@pytest.mark.parametrize("target", TARGETS)
+def test_log_in_refused_for_once(csm: SimulatedCsm, target: str, how: str) -> None:
+    csm.inject_when(is_login, how)
+    result = run_inside(*server_options(csm), *TARGETS[target], "--json")
+    check_one_backup(result, csm.world)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_log_in_refused_after_the_trigger(csm: SimulatedCsm, target: str) -> None:
+    """It is never believed then, and tried at growing pauses: the user must not be locked."""
+    clock = JumpingClock()
+    tried: List[float] = []
+
+    def note(request: Request) -> None:
+        if is_trigger(request):
+            csm.world.expire_tokens()
+        elif is_login(request):
+            tried.append(clock.passed)
+
+    csm.on_request = note
+    csm.inject_when(lambda request: is_login(request) and request.n > 1, "401", 4)
+    result = run_inside(*server_options(csm), *TARGETS[target], "--json", clock=clock)
+    check_one_backup(result, csm.world)
+    pauses = [round(after - before) for before, after in zip(tried[1:], tried[2:])]
+    assert len(pauses) == 4
+    for pause, least in zip(pauses, (15, 30, 60, 120)):
+        assert least <= pause + 1 <= least + 1 + 20
+
+
 def test_log_in_refused_at_the_trigger() -> None:
-    """No look follows that would need more of them: that could lock the user."""
+    """It is tried once more, after 2 s, and then believed: more of them could lock the user."""
     with SimulatedCsm() as csm:
         csm.inject_when(is_trigger, "401")
         csm.inject_when(lambda request: "tokens" in request.path and request.n > 1, "403", None)
         result = run_inside(*server_options(csm), "-t", TASK, "--json")
         assert result.code == 4
         assert result.json["started"] == "no"
-        assert sum("tokens" in each.path for each in csm.requests) == 2
+        assert sum("tokens" in each.path for each in csm.requests) == 3
 
 
-@pytest.mark.parametrize("token_requests", range(1, 7))
+@pytest.mark.parametrize("token_requests", range(2, 7))
 @pytest.mark.parametrize("target", TARGETS)
 def test_short_lived_tokens(csm: SimulatedCsm, target: str, token_requests: int) -> None:
     csm.world.token_requests = token_requests
