@@ -2521,7 +2521,10 @@ class Follower:
         except NotProcessed as fault:
             found = self.after_fault(fault)
         else:
-            self.failures = 0 if task is not None else self.failures + 1
+            self.failures = 0
+            if task is None:
+                self.failures = 1
+                self.tell_fault(NoUse(f"{self.csm.server} does not show the task"))
             found = snapshot(self.csm, self.csm.server, task, self.no_views())
         self.take_look(found)
 
@@ -2695,10 +2698,11 @@ class Follower:
         self.confirmed, self.paths = target.login, self._paths()
 
     def with_faults(self, problem: Problem) -> Problem:
-        """What hinders the looking at the end belongs to an outcome that is unknown."""
-        if not self.faults or not isinstance(problem, OutcomeUnknown):
+        """What hinders the looking at the end belongs to an end that is no answer of CSM's."""
+        if not isinstance(problem, (OutcomeUnknown, NotProcessed)):
             return problem
-        return OutcomeUnknown("; ".join((str(problem), *dict.fromkeys(self.faults))))
+        texts = dict.fromkeys((str(problem), *self.faults))
+        return type(problem)("; ".join(texts), problem.message)
 
 
 # === PART II: what starts nothing, and decides no verdict =========================================
@@ -3498,16 +3502,21 @@ def json_of_backup(backup: Backup) -> Dict[str, Any]:
 
 def table_of(result: Result) -> List[str]:
     """One line a task and one a session, in aligned columns; nothing is cut."""
-    tasks = [
-        (str(each.id), each.name, each.state, show_time(each.last_ran), ", ".join(each.sessions))
-        for each in result.tasks
-    ]
+    names = {each.id: each.name for each in result.tasks}
+    tasks = [row_of_task(each, names) for each in result.tasks]
     sessions = [row_of_session(each) for each in result.sessions + result.others]
-    heads = ("ID", "TASK", "STATE", "LAST RUN", "BACKS UP")
+    heads = ("ID", "TASK", "STATE", "LAST RUN", "BACKS UP", "GOES ON IN TASK")
     lines = columns([heads, *tasks]) if tasks else []
     if len(result.tasks) == 1:
         lines += [f"step {n}  {step}" for n, step in enumerate(result.tasks[0].steps, 1)]
     return lines + columns([("SESSION", "STATUS", "STATE", "NEWEST BACKUP"), *sessions])
+
+
+def row_of_task(task: Task, names: Dict[int, str]) -> Tuple[str, ...]:
+    """Names: of all tasks, by their ids."""
+    goes_on = names.get(task.next_task, str(task.next_task)) if task.next_task else ""
+    sessions = ", ".join(task.sessions)
+    return str(task.id), task.name, task.state, show_time(task.last_ran), sessions, goes_on
 
 
 def row_of_session(shown: Shown) -> Tuple[str, ...]:
