@@ -2397,11 +2397,11 @@ def must_view_sessions(run: RunState, task: Optional[Task], unseen_for: float, p
 def send_trigger(csm: Csm, run: RunState, target: Target) -> Sent:
     """THE ONE CALL THAT STARTS ANYTHING: run the task, or Backup to the session. The id of the
     task is the one that was read last, on the server that is in use."""
-    task = run.seen.now.task
-    if task is not None:
-        path, form = f"{TASKS}/{task.id}", None
-    else:
+    if run.note.task is None:
         path, form = path_of_session(target.session_names[0]), BACKUP
+    else:
+        task = run.seen.now.task or run.note.task
+        path, form = f"{TASKS}/{task.id}", None
     return csm.command(path, form)
 
 
