@@ -6,7 +6,7 @@ from typing import Any, List
 import pytest
 
 from csm import Request, SimulatedCsm
-from support.checks import is_task_look
+from support.checks import check, is_task_look
 from support.clock import JumpingClock
 from support.program import run_inside, server_options
 from support.scenes import (
@@ -175,9 +175,9 @@ def test_approval_that_does_not_come_is_told() -> None:
         csm.mutate = lambda request, reply: each_task(
             reply, {"pendingApproval": True} if csm.world.triggers else {}
         )
-        result = run_inside(*server_options(csm), "-t", TASK, "--timeout", "60")
-        assert result.code == 8
-        assert "task approval" in result.err.splitlines()[-1]
+        result = run_inside(*server_options(csm), "-t", TASK)
+        check(result, csm, 8, triggers=1)
+        assert "the task waits for approval" in result.last_line
 
 
 def test_approval_that_is_asked_for_after_the_trigger() -> None:
@@ -186,9 +186,9 @@ def test_approval_that_is_asked_for_after_the_trigger() -> None:
         csm.world.task(TASK_ID).outcome = "ignored"
         waits = {"pendingApproval": True, "lastmessage": "IWNR9999I waits"}
         csm.mutate = lambda request, reply: each_task(reply, waits if csm.world.triggers else {})
-        result = run_inside(*server_options(csm), "-t", TASK, "--timeout", "60")
-        assert result.code == 8
-        assert "task approval" in result.err.splitlines()[-1]
+        result = run_inside(*server_options(csm), "-t", TASK)
+        check(result, csm, 8, triggers=1)
+        assert "the task waits for approval" in result.last_line
 
 
 # --- Backups ------------------------------------------------------------------------------------
