@@ -2524,6 +2524,167 @@ def test_each_problem_says_one_thing() -> None:
     assert str(step) == "the deadline has passed: the run has not begun"
 
 
+# --- States by themselves -------------------------------------------------------------------------
+
+
+def test_the_first_evidence() -> None:
+    note = snap(7, "q", "", "-")
+    noted = c.Noted("A", note.sessions[0], is_late=False)
+    assert c.first_evidence(note) == c.Evidence(
+        at=7,
+        now=note,
+        noted=(noted, None),
+        last=OLD,
+        spoke=False,
+        errors=(),
+        begun=False,
+        completed=False,
+        ended_at=None,
+        proofs=(c.Proof.UNSEEN, c.Proof.UNPROVABLE),
+        has_backups=False,
+        backed_since=None,
+        severe_since=None,
+        severe_for=0.0,
+        sent_at=c.NEVER,
+        looked=0.0,
+        blind=0.0,
+        seen_since_sent=False,
+        unanswered=0,
+    )
+
+
+def test_the_first_state() -> None:
+    assert c.first_state(IDLE, 1800.0) == c.RunState(
+        phase=c.Phase.IDLE,
+        note=IDLE,
+        seen=c.first_evidence(IDLE),
+        deadline=1800.0,
+        no_wait=False,
+        is_chained=False,
+        other_server=False,
+        role=c.Role.NOT_ASKED,
+        is_refused_here=False,
+        sends=0,
+        triggers=0,
+        busy=0,
+        accepted=None,
+        refusal=None,
+        is_unauthorised=False,
+        half_at=None,
+        trouble="",
+    )
+
+
+def worn(note: Any) -> Any:
+    """A state in which much has been seen already, and 9 s of it."""
+    run = c.first_state(note, 1800.0, other_server=True)
+    seen = run.seen._replace(
+        at=9.0,
+        looked=7.0,
+        blind=8.0,
+        seen_since_sent=True,
+        unanswered=1,
+        severe_since=3.0,
+        severe_for=6.0,
+    )
+    return run._replace(seen=seen, refusal="IWNR9999E", role=STANDBY, is_refused_here=True)
+
+
+def test_a_trigger_begins_anew() -> None:
+    run = worn(IDLE)
+    sent = c.after_send(run, 10.0)
+    seen = run.seen._replace(
+        at=10.0,
+        sent_at=10.0,
+        looked=0.0,
+        blind=0.0,
+        seen_since_sent=False,
+        unanswered=0,
+        severe_since=None,
+        severe_for=0.0,
+    )
+    assert sent == run._replace(
+        phase=c.Phase.PENDING,
+        seen=seen,
+        sends=1,
+        triggers=1,
+        refusal=None,
+        role=c.Role.NOT_ASKED,
+        is_refused_here=False,
+    )
+
+
+@pytest.mark.parametrize("name", ["accepted", "refused", "lost"])
+def test_an_answer_begins_the_looking_anew(name: str) -> None:
+    run = c.after_send(worn(IDLE), 10.0)
+    run = run._replace(seen=run.seen._replace(looked=7.0, blind=8.0))
+    seen = c.after_answer(run, answer_of(name, run, 12.0)).seen
+    assert (seen.at, seen.looked, seen.blind) == (12.0, 0.0, 0.0)
+    assert seen == run.seen._replace(at=12.0, looked=0.0, blind=0.0)
+
+
+def test_a_backup_that_is_completed_has_ended() -> None:
+    run = c.after_send(worn(SESSION), 10.0)
+    seen = c.after_answer(run, answer_of("completed", run, 12.0)).seen
+    assert (seen.completed, seen.ended_at) == (True, 12.0)
+    seen = c.after_answer(run, answer_of("warned", run, 12.0)).seen
+    assert (seen.completed, seen.ended_at) == (False, None)
+
+
+def test_nothing_has_stood_for_any_time() -> None:
+    seen = c.first_evidence(IDLE)
+    assert seen.has_ended_for(0.0) is False
+    assert seen.has_proof_for(0.0) is False
+
+
+def test_no_trace_without_approval_says_nothing_of_it() -> None:
+    seen = c.first_evidence(IDLE)._replace(looked=90.0)
+    words = "CSM accepted the trigger, and shows no trace of a run"
+    assert c.judge(IDLE, seen, False, PACE).words == words
+    task = IDLE.task._replace(pending_approval=True)
+    waiting = seen._replace(now=IDLE._replace(task=task))
+    told = f"{words}; the task waits for approval"
+    assert c.judge(IDLE, waiting, False, PACE).words == told
+
+
+def test_a_run_that_went_on_already_is_no_trace_of_ours() -> None:
+    """A joined run that goes on after half of the time, and our own trigger, lost."""
+    run = c.after_look(c.first_state(RUNNING, 1800.0), snap(900, "R", ""), PACE)
+    assert c.next_step(run, 900.0, PACE) is c.Step.RENOTE
+    run = c.after_renote(run, snap(900, "R", ""), PACE)
+    assert c.next_step(run, 900.0, PACE) is c.Step.SEND
+    run = c.after_send(run, 900.0)
+    run = c.after_answer(run, answer_of("lost", run, 900.0))
+    run = c.after_look(run, snap(901, "R", ""), PACE)
+    assert (run.phase, run.seen.begun) == (c.Phase.IN_DOUBT, False)
+    run = c.after_look(run, snap(902, "RM", ""), PACE)
+    assert (run.phase, run.seen.begun) == (c.Phase.STARTED, True)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "added", "is_trace"),
+    [
+        ("q", "q", "", False),
+        ("q", "R", "", True),
+        ("R", "R", "", False),
+        ("R", "q", "", False),
+        ("q", "M", "", True),
+        ("M", "q", "", False),
+        ("q", "q", "E", False),
+        ("q", "q", "i", False),
+        ("q", "q", "s", True),
+        ("q", "q", "m", True),
+        ("q", "q", "f", True),
+        ("q", "q", "h", True),
+        ("q", "q", "iE", False),
+        ("q", "q", "iEs", True),
+    ],
+)
+def test_traces(old: str, new: str, added: str, is_trace: bool) -> None:
+    messages = [c.Message(*MESSAGES[each]) for each in added]
+    assert c.has_trace(snap(0, old).task, snap(1, new).task, messages) is is_trace
+
+
 times = st.integers(0, 6)
 lists = st.lists(st.tuples(times, st.sampled_from("abc")), max_size=6)
 
