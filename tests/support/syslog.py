@@ -16,6 +16,7 @@ input(type="imudp" address="127.0.0.1" port="{port}")
 $EscapeControlCharactersOnReceive off
 $MaxMessageSize 1k
 $template raw,"%rawmsg%\\n"
+{rules}
 *.* action(type="omfile" file="{file}" template="raw")
 """
 
@@ -75,12 +76,13 @@ class Rsyslog:
     """A real rsyslogd, as a process of this user, which writes down what it receives. It cuts at
     1,024 bytes, as an old receiver does."""
 
-    def __init__(self, folder: pathlib.Path) -> None:
+    def __init__(self, folder: pathlib.Path, rules: str = "") -> None:
+        """Rules: what a relay does with an event before it is written down."""
         with Udp() as free:
             self.port = free.port
         self.file, self.position = folder / "received", 0
         config, pid = folder / "rsyslog.conf", folder / "pid"
-        config.write_text(CONFIG.format(port=self.port, file=self.file))
+        config.write_text(CONFIG.format(port=self.port, file=self.file, rules=rules))
         self.process = subprocess.Popen(
             [str(RSYSLOGD), "-n", "-f", str(config), "-i", str(pid)],
             stdin=subprocess.DEVNULL,
