@@ -1,15 +1,9 @@
 """The program as an administrator meets it: in a real pseudo-terminal."""
 
-import contextlib
-import fcntl
-import os
 import re
-import select
-import struct
 import subprocess
-import termios
 import time
-from typing import Any, Callable, Dict, Iterator, List
+from typing import Dict, Iterator, List
 
 import pytest
 
@@ -24,68 +18,10 @@ from support.program import (
     without_credentials,
 )
 from support.scenes import PAYROLL, PAYROLL_TASK
-
-COLUMNS = 80
+from support.terminal import COLUMNS, Terminal
 
 # Names of 60 characters, with no blank to break a line at.
 LONG_TASK, LONG_SESSION = "T" * 24 + "_" + "a" * 35, "S" * 24 + "-" + "b" * 35
-
-
-class Terminal:
-    """A terminal of 80 columns, and a program in it."""
-
-    def __init__(self) -> None:
-        self.master, self.slave = os.openpty()
-        fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, COLUMNS, 0, 0))
-        self.text = ""
-
-    def start(self, *argv: str, **streams: Any) -> "subprocess.Popen[bytes]":
-        """With all three streams on the terminal, unless told otherwise."""
-
-        def own_terminal() -> None:
-            os.setsid()
-            fcntl.ioctl(self.slave, termios.TIOCSCTTY, 0)
-
-        for name in ("stdin", "stdout", "stderr"):
-            streams.setdefault(name, self.slave)
-        self.process = start_program(
-            *argv, env={"TERM": "xterm", "LANG": "C.UTF-8"}, preexec_fn=own_terminal, **streams
-        )
-        return self.process
-
-    def read(self, seconds: float = 0.0) -> str:
-        """All that has been shown so far."""
-        with contextlib.suppress(OSError):
-            while select.select([self.master], [], [], seconds)[0]:
-                self.text += os.read(self.master, 65536).decode("utf-8")
-        return self.text
-
-    def read_until(self, wanted: Callable[[str], Any]) -> None:
-        until = time.monotonic() + 60
-        while not wanted(self.read(0.05)):
-            assert time.monotonic() < until, self.text
-            assert self.process.poll() is None, self.text
-
-    def type(self, text: str) -> None:
-        os.write(self.master, text.encode("utf-8"))
-
-    def echo(self) -> bool:
-        return bool(termios.tcgetattr(self.slave)[3] & termios.ECHO)
-
-    def end(self) -> int:
-        until = time.monotonic() + 60
-        while self.process.poll() is None:  # what nobody reads would block it
-            self.read(0.05)
-            assert time.monotonic() < until, self.text
-        self.read(0.05)
-        return int(self.process.returncode)
-
-    def close(self) -> None:
-        with contextlib.suppress(AttributeError):
-            self.process.kill()
-            self.process.wait()
-        for descriptor in (self.master, self.slave):
-            os.close(descriptor)
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ WORDS = {
     6: "refused",
     7: "failed",
     8: "unknown",
+    129: "hung-up",
     130: "interrupted",
     143: "terminated",
 }
