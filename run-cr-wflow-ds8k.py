@@ -37,7 +37,29 @@ What can be searched for, and how often it must be found in the code:
 
 import sys
 
+
+def end_early(number: int, _frame: object) -> None:
+    """A signal while this file is loaded: nothing was started."""
+    words = {1: "hung-up", 2: "interrupted", 15: "terminated"}
+    line = f"run-cr-wflow-ds8k: {words.get(number, 'stopped')}: nothing was started\n"
+    os.write(2, line.encode())
+    os._exit(128 + number)
+
+
+def listen_early() -> None:
+    """Until main() listens itself. What the parent ignores stays ignored."""
+    for name in ("SIGHUP", "SIGINT", "SIGTERM"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, end_early)
+
+
 try:
+    import os
+    import signal
+
+    if __name__ == "__main__":
+        listen_early()
     import argparse
     import base64
     import collections
@@ -48,10 +70,8 @@ try:
     import hashlib
     import json
     import math
-    import os
     import queue
     import re
-    import signal
     import socket
     import ssl
     import threading
@@ -69,6 +89,7 @@ try:
         NamedTuple,
         NoReturn,
         Optional,
+        Set,
         Tuple,
         Type,
         TypeVar,
@@ -1000,6 +1021,7 @@ def fingerprint_without_sending(server: str) -> str:
 class Token(NamedTuple):
     secret: Secret
     serial: int  # the how many-eth of this call
+    is_kept: bool  # at a 403: another token has got one, too, so that it is about rights
 
 
 class Sent(NamedTuple):
@@ -1073,7 +1095,7 @@ class Csm:
         self._was_in = False  # has a server ever let us in?
         self._tokens: Dict[str, Token] = {}
         self._logins = 0
-        self._forbidden: Dict[str, int] = {}  # server -> serial of the token that 403 took away
+        self._forbidden: Set[str] = set()  # servers where a 403 has taken the token away
         self._login_at: Dict[str, float] = {}  # server -> when to try a refused log-in again
         self._login_pause = self.pace.first_login_pause
         self._login_refused = ""
@@ -1203,7 +1225,9 @@ class Csm:
             raise
         self._logins += 1
         self._login_pause = self.pace.first_login_pause
-        self._tokens[self.server] = Token(secret, self._logins)
+        is_kept = self.server in self._forbidden
+        self._forbidden.discard(self.server)
+        self._tokens[self.server] = Token(secret, self._logins, is_kept)
         if self.asks_role and self.ask_role() is Role.STANDBY:
             del self._tokens[self.server]
             raise Standby(f"{self.server} is a standby")
@@ -1285,10 +1309,10 @@ class Csm:
         token = self._tokens.get(sent.server)
         if token is None or oddity not in TOKEN_NOT_TAKEN or sent.path == ROLE:
             return
+        if oddity is Oddity.FORBIDDEN and token.is_kept:
+            return
         if oddity is Oddity.FORBIDDEN:
-            if self._forbidden.get(sent.server) == token.serial - 1:
-                return
-            self._forbidden[sent.server] = token.serial
+            self._forbidden.add(sent.server)
         del self._tokens[sent.server]
 
     def _fault_of(self, error: BaseException, sent: Sent) -> Problem:
@@ -1997,7 +2021,9 @@ class RunState(NamedTuple):
     @property
     def started(self) -> str:
         """Was anything started? As --json and the line of a signal put it."""
-        if self.phase in (Phase.STARTED, Phase.JOINED) or self.is_refused_in_vain:
+        if self.phase in (Phase.STARTED, Phase.JOINED):
+            return "yes"
+        if self.seen.begun and self.phase is not Phase.IDLE:
             return "yes"
         return "perhaps" if self.triggers else "no"
 
