@@ -2,7 +2,7 @@
 
 import email.utils
 import time
-from typing import Iterator
+from typing import Callable, Dict, Iterator
 
 import pytest
 
@@ -93,9 +93,9 @@ def test_several_sequences(csm: SimulatedCsm, clock: PlannedClock, target: str) 
 
 # --- The Date of the answers ----------------------------------------------------------------------
 
-DATES = {
+DATES: Dict[str, Callable[[], str]] = {
     "asctime": lambda: time.strftime("%a %b %d %H:%M:%S %Y", time.gmtime()),
-    "-0000": email.utils.formatdate,
+    "-0000": lambda: email.utils.formatdate(localtime=False),
     "GMT": lambda: email.utils.formatdate(usegmt=True),
 }
 ZONES = ["America/New_York", "Asia/Tokyo"]
