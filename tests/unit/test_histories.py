@@ -2689,7 +2689,7 @@ times = st.integers(0, 6)
 lists = st.lists(st.tuples(times, st.sampled_from("abc")), max_size=6)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(lists, lists)
 def test_no_message_of_a_run_is_missed(old: List[Any], new: List[Any]) -> None:
     """Whatever is appended to a list in order of time is found, and nothing that stood before."""
@@ -2700,7 +2700,7 @@ def test_no_message_of_a_run_is_missed(old: List[Any], new: List[Any]) -> None:
     assert c.messages_since(last, added) == added
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(-900, 900)), st.lists(st.integers(-900, 900)), st.integers(-900, 900))
 def test_what_is_new(noted: List[int], later: List[int], earliest: int) -> None:
     def backups(moments: List[int]) -> Tuple[Any, ...]:

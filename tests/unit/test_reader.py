@@ -548,7 +548,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(values)
 def test_any_json_is_read_or_odd(value: Any) -> None:
     """No reply makes the reader fail otherwise."""
@@ -636,7 +636,7 @@ def test_what_is_no_date(header: Any) -> None:
     assert c.date_of(header) == 0.0
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.text(max_size=40) | st.sampled_from(DATES).map(lambda each: each[0][:-3]))
 def test_any_header_is_a_date_or_none(header: str) -> None:
     assert isinstance(c.date_of(header), float)

@@ -2,6 +2,7 @@
 trusted, and has all that its own docstring tells an auditor to search for, as often as it says."""
 
 import ast
+import functools
 import io
 import re
 import tokenize
@@ -23,6 +24,7 @@ COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 Fault = Tuple[int, str]  # line, what
 
 
+@functools.lru_cache(maxsize=None)
 def program() -> str:
     return PROGRAM.read_bytes().decode("ascii")
 
@@ -277,6 +279,7 @@ def matcher(pattern: str) -> Callable[[ast.AST], bool]:
     return is_attribute(owner, name) if dot else is_name(pattern)
 
 
+@functools.lru_cache(maxsize=None)
 def places(text: str, pattern: str) -> List[str]:
     """The function that each one stands in, as Class.method; "" for none."""
     matches = matcher(pattern)
