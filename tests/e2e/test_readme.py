@@ -257,6 +257,7 @@ PARTS = (
     "yet there is a new backup",
     "look in CSM",
     "NO backup in session",
+    "run-cr-wflow-ds8k",
 )
 # Rows of what Python, argparse or the system says.
 FOREIGN = ("SyntaxError", "expected one argument", "not allowed with argument")
