@@ -96,6 +96,9 @@ try:
         Union,
     )
     from urllib.parse import quote, quote_plus
+
+    argparse.ArgumentParser().format_help()  # what a namesake of a module would not have fails here
+    threading.Thread()
 except Exception as hidden:  # by a file of that name beside this one: no traceback helps here
     sys.stderr.write(f"run-cr-wflow-ds8k: usage: nothing was started: {hidden!r}; see the README\n")
     sys.exit(2)
@@ -1076,6 +1079,11 @@ class Patience(NamedTuple):
 PATIENT = Patience()
 
 
+def is_answer(fault: NotProcessed) -> bool:
+    """Has the server answered the request itself? Then the same one may be asked another way."""
+    return isinstance(fault, (Denied, NoUse)) and not isinstance(fault, Standby)
+
+
 class Csm:
     """The client. `_start` alone sends anything to CSM, for `command` and `_exchange`, which
     `_log_in`, `ask_role` and `try_read` alone call. Its state: which server is in use, the tokens,
@@ -1140,18 +1148,19 @@ class Csm:
         def attempt() -> T:
             try:
                 return self.try_read(paths[0], parse)
-            except NotProcessed:
-                paths.rotate(-1 if self.login[1] else 0)
+            except NotProcessed as fault:
+                if is_answer(fault) and self.login[1]:
+                    paths.rotate(-1)
                 raise
 
-        return self._persist(attempt, patience)
+        return self._persist(attempt, patience, len(paths))
 
     def log_in(self) -> None:
         self._persist(self.try_log_in, PATIENT)
 
-    def _persist(self, attempt: Callable[[], T], patience: Patience) -> T:
-        """Try, with growing pauses and on each server in turn, until it works or is hopeless.
-        Raises NotProcessed."""
+    def _persist(self, attempt: Callable[[], T], patience: Patience, ways: int = 1) -> T:
+        """Try, with growing pauses, until it works or is hopeless; on the other server of a pair
+        where this one does not answer, or once each way has failed here. Raises NotProcessed."""
         tries = Tries(began=self.waiter.passed())
         while True:
             try:
@@ -1161,7 +1170,8 @@ class Csm:
                 self._give_up_if_hopeless(tries, fault, patience)
                 self.progress.warn(f"{fault}; trying again")
                 pause = self._pause_after(tries, fault)
-            if patience.may_move:
+                moves = tries.tried % ways == 0 or not is_answer(fault)
+            if patience.may_move and moves:
                 self.next_server()
             left = min(self.time_left(), patience.until - self.waiter.passed())
             self.waiter.sleep(max(0.0, min(pause, left / 2)))
@@ -1430,6 +1440,7 @@ def find_session(csm: Csm, listing: TaskList) -> Target:
     names = tuple(each for _, each in listing.names)
     if config.session_name and config.task_name:
         raise missing(csm, "task", config.task_name, names)
+    csm.log_in()  # it is no part of the noting
     until = until_noted(csm)
     session = note_session(csm, name, until, names)
     if session is not None and not session.is_safeguarded:
@@ -2620,11 +2631,11 @@ class Follower:
         self.failures += 1
         self.tell_fault(fault)
         nothing = snapshot(self.csm, self.csm.server, None, self.no_views())
-        self.csm.next_server()
-        if isinstance(fault, (Unreachable, WrongServer)):
-            return None
-        self.paths.rotate(-1)
-        return nothing
+        if is_answer(fault):
+            self.paths.rotate(-1)
+        if not is_answer(fault) or self.failures % len(self.paths) == 0:
+            self.csm.next_server()
+        return None if isinstance(fault, (Unreachable, WrongServer)) else nothing
 
     def tell_fault(self, fault: NotProcessed) -> None:
         self.faults = (*self.faults[:1], str(fault))
