@@ -79,18 +79,17 @@ class Jail(NamedTuple):
         return finish(process)
 
 
-@pytest.fixture(scope="session")
-def jail(tmp_path_factory: Any) -> Jail:
+def jail_named(name: str, tmp_path_factory: Any, gcc: bool) -> Jail:
     """Built once, for all workers of pytest-xdist."""
     folder = tmp_path_factory.getbasetemp()
     if os.environ.get("PYTEST_XDIST_WORKER"):
         folder = folder.parent
-    root, ready = folder / "jail", folder / "jail.ready"
-    with open(str(folder / "jail.lock"), "w") as lock:
+    root, ready = folder / name, folder / f"{name}.ready"
+    with open(str(folder / f"{name}.lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not ready.exists():
             root.mkdir()
-            ready.write_text(build_jail(root))
+            ready.write_text(build_jail(root, gcc=gcc))
     python = ready.read_text()
     for prefix in ways_in(root):
         with contextlib.suppress(OSError):
@@ -99,6 +98,18 @@ def jail(tmp_path_factory: Any) -> Jail:
                 return Jail(root, prefix, python)
     # Where nobody may chroot: the same files, still no environment, no stdin, no writable folder.
     return Jail(root, [], str(root) + python)
+
+
+@pytest.fixture(scope="session")
+def jail(tmp_path_factory: Any) -> Jail:
+    """With all that ldd tells, and what a thread needs."""
+    return jail_named("jail", tmp_path_factory, gcc=True)
+
+
+@pytest.fixture(scope="session")
+def jail_without_gcc(tmp_path_factory: Any) -> Jail:
+    """With what ldd tells: of Python 3.6 a thread that ends then takes the process with it."""
+    return jail_named("jail-without-gcc", tmp_path_factory, gcc=False)
 
 
 def rows(csm: SimulatedCsm, *more: str) -> List[str]:
@@ -184,6 +195,51 @@ def test_jail_is_unprivileged(jail: Jail) -> None:
         preexec_fn=lambda: os.close(0),
     )
     assert told.stdout.decode().split() == [str(NOBODY), "False", "None", "/"]
+
+
+def test_jail_without_gcc_is_one(jail_without_gcc: Jail) -> None:
+    assert list(jail_without_gcc.root.rglob("libgcc_s*")) == []
+
+
+@pytest.mark.parametrize("leef", [False, True], ids=["", "LEEF"])
+@pytest.mark.parametrize("outcome", ["good", "error", "no-backup"])
+def test_no_libgcc(jail_without_gcc: Jail, outcome: str, leef: bool) -> None:
+    """However it ends: no thread of the program ends before the process does."""
+    with SimulatedCsm() as csm, Udp() as receiver:
+        csm.world.task(PAYROLL_TASK).outcome = outcome
+        more = [f"--leef=127.0.0.1:{receiver.port}"] if leef else []
+        given = rows(csm, "--json", "--no-wait" if outcome == "no-backup" else "-v", *more)
+        result = jail_without_gcc.run(*given, "192.0.2.7")
+        assert result.code == (7 if outcome == "error" else 0), result.text
+        assert "libgcc" not in result.text
+        assert len(csm.world.attempts) == 1
+        if leef:
+            assert parse_leef(receiver.receive())["exit_code"] == str(result.code)
+
+
+@pytest.mark.parametrize("fault", ["silent-before", "trickle", "reset-before"])
+def test_no_libgcc_and_no_answer(jail_without_gcc: Jail, fault: str) -> None:
+    """A worker that is stuck is left behind, and so are its connections."""
+    with SimulatedCsm() as csm, Udp() as receiver:
+        csm.inject(4, fault, permanent=True)
+        more = ("--timeout=6", "--request-timeout=1", f"--leef=127.0.0.1:{receiver.port}")
+        result = jail_without_gcc.run(*rows(csm, "--json", *more))
+        assert result.code == 8, result.text
+        assert "libgcc" not in result.text
+        assert parse_leef(receiver.receive()).id == "unknown"
+
+
+@pytest.mark.parametrize("server", ["nowhere.invalid", "127.0.0.1:1"])
+def test_no_libgcc_and_no_server(jail_without_gcc: Jail, server: str) -> None:
+    """Nor where there is none, or a file or an option is wrong."""
+    given = [f"--csm_server={server}", "--csm_user=u", "--csm_user_passwd=p", "--csm_task=t"]
+    short = ["--timeout=2", "--leef=127.0.0.1:9"]
+    result = jail_without_gcc.run(*given, *short)
+    assert result.code == 3, result.text
+    assert "libgcc" not in result.text
+    result = jail_without_gcc.run(*given, *short, "--ca-file=/none")
+    assert result.code == 2, result.text
+    assert "libgcc" not in result.text
 
 
 @pytest.mark.parametrize("module", ["requests", "urllib3"])

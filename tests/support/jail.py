@@ -68,18 +68,19 @@ def put(root: pathlib.Path, source: str, destination: str = "") -> None:
         )
 
 
-def libraries(files: Sequence[str]) -> List[str]:
-    """The shared libraries that these need, and the loader."""
+def libraries(files: Sequence[str], gcc: bool) -> List[str]:
+    """The shared libraries that these need, and the loader; with libgcc_s.so.1, or without."""
     told = subprocess.run(
         ["ldd", *files], check=False, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
     found = set(re.findall(r"(?:=>|^)\s*(/\S+) \(0x", told.stdout.decode(), re.M))
     # A thread that ends needs this one; the C library loads it only then, so ldd does not tell.
-    gcc = {os.path.join(os.path.dirname(path), "libgcc_s.so.1") for path in found}
-    return sorted(found | {path for path in gcc if os.path.exists(path)})
+    places = {os.path.join(os.path.dirname(path), "libgcc_s.so.1") for path in found}
+    there = {path for path in places if os.path.exists(path)}
+    return sorted(found | there if gcc else found - there)
 
 
-def build_jail(root: pathlib.Path, modules: bool = True) -> str:
+def build_jail(root: pathlib.Path, modules: bool = True, gcc: bool = True) -> str:
     """Nothing but a Python, the two packages with what they need, and the program."""
     found = json.loads(run_python(INVENTORY))
     put(root, found["executable"])
@@ -87,7 +88,7 @@ def build_jail(root: pathlib.Path, modules: bool = True) -> str:
     for path in found["packages"] if modules else []:
         put(root, path, os.path.join(found["site"], os.path.basename(path)))
     binaries = [str(path) for path in root.rglob("*.so")] + [found["executable"]]
-    for path in libraries(binaries):
+    for path in libraries(binaries, gcc):
         if not path.startswith(str(root)):
             put(root, path)
     shutil.copy2(PROGRAM, root / SCRIPT)
