@@ -79,7 +79,8 @@ def test_file_that_hides_a_module(
     assert csm.tcp_connections == 0
     assert result.out == ""
     assert len(result.err.splitlines()) == 1
-    assert "it does not fit" in result.err or name in result.err
+    cause = "TYPE_CHECKING" if name == "typing" else name  # what it lacks
+    assert any(each in result.err for each in ("it does not fit", name, cause))
     if name in ("requests", "urllib3", "email"):
         assert result.err.startswith(NAME)
 
@@ -196,12 +197,14 @@ def test_wrong_option(csm: SimulatedCsm) -> None:
 
 # --- The true reason ------------------------------------------------------------------------------
 
-CLOSED = "the connection was closed without an answer"
+CLOSED = "got no answer: the connection was closed"
 REASONS = {
-    "silent-before": ("timed out",),
-    "reset-before": ("Connection reset by peer", CLOSED),  # some versions of ssl tell it as an end
+    "silent-before": ("got no answer: timed out",),
+    # Some versions of ssl tell a reset as an end.
+    "reset-before": ("got no answer: Connection reset by peer", CLOSED),
     "close-before": (CLOSED,),
-    "cut": ("the answer was cut",),
+    # urllib3 1.x does not count what comes.
+    "cut": ("got no answer: the answer was cut", "answered 200 no JSON", CLOSED),
 }
 
 
@@ -212,7 +215,7 @@ def test_why_there_is_no_answer(csm: SimulatedCsm, kind: str) -> None:
     options = ["--check", "--request-timeout", "1.5", "--timeout", "5"]
     result = run_program(*server_options(csm), *TARGET, *options)
     check(result, csm, 3)
-    assert any(f"got no answer: {each}" in result.last_line for each in REASONS[kind])
+    assert any(each in result.last_line for each in REASONS[kind])
     assert "Error" not in result.text
 
 
@@ -222,7 +225,7 @@ def test_why_the_trigger_got_no_answer(csm: SimulatedCsm, kind: str) -> None:
     result = run_program(*server_options(csm), *TARGET, "--request-timeout", "2")
     check_backup(result, csm)
     if kind != "silent-before":  # of which the run shows sooner
-        assert any(f"got no answer: {each}" in result.err for each in REASONS[kind])
+        assert any(each in result.err for each in REASONS[kind])
     assert "Error" not in result.text
 
 
