@@ -2623,6 +2623,22 @@ def test_an_answer_begins_the_looking_anew(name: str) -> None:
     assert seen == run.seen._replace(at=12.0, looked=0.0, blind=0.0)
 
 
+def test_the_late_refusal_of_the_last_one_in_doubt_begins_the_looking_anew() -> None:
+    """The first got no answer, the second was refused: then the first is refused, too."""
+    run = c.after_send(c.first_state(IDLE, 1800.0), 0.0)
+    first = answer_of("refused", run, 40.0)
+    for look in looks(60, "q", ""):
+        run = c.after_look(run, look, PACE)
+    run = c.after_send(run, 60.0)
+    run = c.after_answer(run, answer_of("refused by HTTP", run, 61.0))
+    run = c.after_look(run, snap(66.0, "q", ""), PACE)
+    assert (run.phase, run.triggers, run.seen.looked) == (c.Phase.IN_DOUBT, 1, 5.0)
+    run = c.after_answer(run, first._replace(at=67.0))
+    assert (run.phase, run.triggers, run.seen.looked) == (c.Phase.REFUSED, 0, 0.0)
+    assert (run.seen.at, run.trouble, run.refusal) == (67.0, "IWNR9999E refused", "IWNR9999E")
+    assert c.next_step(run, 67.0, PACE) is c.Step.LOOK
+
+
 def test_a_backup_that_is_completed_has_ended() -> None:
     run = c.after_send(worn(SESSION), 10.0)
     seen = c.after_answer(run, answer_of("completed", run, 12.0)).seen
@@ -2635,6 +2651,110 @@ def test_nothing_has_stood_for_any_time() -> None:
     seen = c.first_evidence(IDLE)
     assert seen.has_ended_for(0.0) is False
     assert seen.has_proof_for(0.0) is False
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", ""),
+        ("IWNR2212I", ""),
+        ("IWNR7777I text", ""),
+        ("IWNR0001E no", "the run ended with the error IWNR0001E no"),
+        ("IWNR0003S", "the run ended with the error IWNR0003S"),
+        ("IWNR0002W", "the run's last message is the warning IWNR0002W"),
+        ("IWNR1026I", "the run's last message is a step's (cut off): IWNR1026I"),
+        ("IWNR2211I", "the run's last message is a step's (cut off): IWNR2211I"),
+        ("IWNR2220I", "the run's last message is a step's (cut off): IWNR2220I"),
+        ("no id", "the run's last message has no id: no id"),
+    ],
+)
+def test_what_is_wrong_about_a_last_message(text: str, words: str) -> None:
+    assert c.fault_of_last(c.Message(D, text)) == words
+
+
+def test_nothing_is_wrong_yet() -> None:
+    """What is asked for by itself is answered in full: "" and False, not something like it."""
+    seen = c.first_evidence(IDLE)
+    assert c.failure_of(IDLE, seen, PACE) == ""
+    ended = seen._replace(begun=True, ended_at=0.0, last=c.Message(D, "IWNR7777I"), spoke=True)
+    assert c.failure_of(IDLE, ended, PACE) == ""
+    assert c.is_proven(IDLE, seen, PACE) is False
+    run = c.first_state(IDLE, 1800.0)
+    assert c.may_send_again(run, PACE) is False
+    assert c.must_renote(run, PACE) is False
+    assert c.is_another_run(run, IDLE) is False
+    assert c.is_nobody_left(run) is False
+    assert c.is_done(run, c.judge(IDLE, seen, False, PACE), PACE) is False
+    refused = run._replace(phase=c.Phase.IN_DOUBT, is_refused_here=True, triggers=1)
+    assert c.may_send_again(refused._replace(other_server=True), PACE) is False
+    joined = c.first_state(RUNNING, 1800.0)
+    assert c.is_another_run(joined, snap(1, "?", "")) is False
+    assert c.is_another_run(joined, snap(1, "R", "")) is False
+    assert c.is_another_run(joined, snap(1, "M", "")) is True
+
+
+def test_a_server_that_refused_alone_has_nobody_left() -> None:
+    run = c.first_state(IDLE, 1800.0)._replace(is_refused_here=True, triggers=1)
+    assert c.is_nobody_left(run) is True
+    pair = run._replace(other_server=True)
+    assert c.is_nobody_left(pair) is False
+    assert c.is_nobody_left(pair._replace(role=ACTIVE)) is True
+    assert c.is_nobody_left(pair._replace(triggers=2)) is True
+    assert c.is_nobody_left(pair._replace(triggers=2, busy=1)) is False
+
+
+def test_when_a_backup_is_recent() -> None:
+    noted = session("")
+    assert noted is not None
+    backup = BACKUPS["b"]
+    assert c.is_recent(backup, noted, D, PACE) is True
+    assert c.is_recent(backup._replace(seconds=D - 601), noted, D, PACE) is False
+    odd = noted._replace(is_odd=True)
+    assert c.is_recent(backup, odd, D, PACE) is False
+    assert c.is_recent(backup._replace(seconds=D - 60), odd, D, PACE) is True
+    assert c.is_recent(backup._replace(seconds=D - 61), odd, D, PACE) is False
+    assert c.is_recent(backup._replace(seconds=FIRST.seconds), noted, -c.NEVER, PACE) is False
+    assert (
+        c.is_recent(backup._replace(sequence="other", seconds=1.0), noted, -c.NEVER, PACE) is True
+    )
+
+
+def test_which_views_are_of_use() -> None:
+    noted = c.Noted("A", session(""), False)
+    same, other_one, none = session("v"), session("v/"), session("U")
+    assert c.usable_view(noted, None, "A") is None
+    assert c.usable_view(noted, session("P"), "A") is None
+    assert c.usable_view(noted, other_one, "A") == other_one
+    assert c.usable_view(noted, other_one, "B") is None
+    assert c.usable_view(noted, same, "B") == same
+    assert c.usable_view(noted, none, "B") is None
+    assert c.usable_view(None, other_one, "B") == other_one
+    empty = noted._replace(session=none)
+    assert c.usable_view(empty, other_one, "B") == other_one
+    assert c.with_late_note(empty, other_one, "B") == c.Noted("B", other_one, True)
+    assert c.with_late_note(empty, other_one, "A") == empty
+    assert c.with_late_note(noted, same, "B") == noted
+    assert c.with_late_note(noted, None, "B") == noted
+    assert c.with_late_note(None, same, "B") == c.Noted("B", same, True)
+    assert c.with_late_note(None, None, "B") is None
+
+
+@pytest.mark.parametrize(
+    ("noted", "view", "answer"),
+    [
+        (None, "", None),
+        ("", "-", None),
+        ("", "", False),
+        ("", "!", True),
+        ("!", "!", False),
+        ("!", "", False),
+    ],
+)
+def test_severe(noted: Optional[str], view: str, answer: Optional[bool]) -> None:
+    old = None if noted is None else c.Noted("A", session(noted), False)
+    assert c.has_turned_severe(old, session(view)) is answer
+    if old is not None:
+        assert c.has_turned_severe(old._replace(is_late=True), session(view)) is None
 
 
 def test_no_trace_without_approval_says_nothing_of_it() -> None:
