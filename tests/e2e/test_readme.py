@@ -320,7 +320,7 @@ def test_messages_of_the_table() -> None:
     def is_told(message: str) -> bool:
         if any(each in message for each in FOREIGN):
             return True
-        literal = max(re.split(r"\.\.\.", message.replace("\\|", "|")), key=len).strip(' "')
+        literal = max(re.split(r"\.\.\.", message.replace("\\|", "|")), key=len).strip(' ":')
         shorter = [re.split(end, literal)[0] for end in (r": (?=\w)", r" \(", r" \d|$")]
         return any(each.strip() in program for each in (literal, *shorter) if each.strip())
 

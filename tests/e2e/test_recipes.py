@@ -413,6 +413,16 @@ def test_monitor_without_backup(
     assert (code, line) == (2, "CRITICAL - session SGC Empty has no valid backup")
 
 
+def test_monitor_without_valid_backup(
+    plugin: pathlib.Path, csm: SimulatedCsm, password_file: pathlib.Path
+) -> None:
+    """However young: one that CSM does not call valid does not count."""
+    for backup in csm.world.session(TASK).backups:
+        backup.valid = False
+    code, line = monitor(plugin, csm, "26", "50", *monitor_options(csm, password_file))
+    assert (code, line) == (2, f"CRITICAL - session {TASK} has no valid backup")
+
+
 @pytest.mark.parametrize(
     "more", [["--no-wait"], ["--list"], ["--no-such-option"], ["--", "x"], ["-q"], ["-v"]], ids=str
 )
