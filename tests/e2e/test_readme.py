@@ -180,6 +180,9 @@ def test_modules() -> None:
 
 def test_audit() -> None:
     """Each grep, with the count that it is told to find."""
+    program = PROGRAM.read_text(encoding="utf-8")
+    for name in re.findall(r"`(\w+)`", section("How to audit the file").split("\n### ")[0]):
+        assert re.search(rf"^(def )?{name}\b", program, re.M), name
     (block,) = re.findall(r"```sh\n(code\(\) .*?)```", TEXT, re.S)
     define, *greps = block.splitlines()
     assert len(greps) > 5
