@@ -2456,6 +2456,10 @@ def test_what_was_started() -> None:
     assert c.after_answer(run, answer_of("refused", run, 1.0)).started == "no"
     assert c.after_answer(run, answer_of("accepted", run, 1.0)).started == "yes"
     assert c.first_state(RUNNING, 1800.0).started == "yes"
+    seen = c.after_look(run, snap(2, "RM", ""), PACE)
+    assert (seen.phase, seen.started) == (c.Phase.PENDING, "yes")
+    idle = c.first_state(IDLE, 1800.0)
+    assert idle._replace(seen=idle.seen._replace(begun=True)).started == "no"
 
 
 def test_the_codes() -> None:
@@ -2755,6 +2759,39 @@ def test_severe(noted: Optional[str], view: str, answer: Optional[bool]) -> None
     assert c.has_turned_severe(old, session(view)) is answer
     if old is not None:
         assert c.has_turned_severe(old._replace(is_late=True), session(view)) is None
+
+
+def test_a_task_that_is_not_shown_when_it_is_noted_anew() -> None:
+    """What was seen of it last is the note: noting never holds the trigger up."""
+    run = c.after_look(c.first_state(RUNNING, 1800.0), snap(1, "Mf", ""), PACE)
+    run = c.after_look(run, snap(6, "Mf", ""), PACE)
+    assert c.next_step(run, 6.0, PACE) is c.Step.RENOTE
+    again = c.after_renote(run, snap(7, "?", "-"), PACE)
+    assert (again.phase, again.note.task) == (c.Phase.IDLE, run.seen.now.task)
+    assert (again.note.server, again.seen.now.task) == ("A", run.seen.now.task)
+    assert again.seen.at == 6.0
+    assert c.next_step(again, 7.0, PACE) is c.Step.SEND
+
+
+def test_what_is_told_when_it_is_noted_anew_is_not_of_the_next_run() -> None:
+    run = c.after_look(c.first_state(RUNNING, 1800.0), snap(1, "Mf", ""), PACE)
+    run = c.after_look(run, snap(6, "Mf", ""), PACE)
+    again = c.after_renote(run, snap(7, "MfE", "-"), PACE)
+    assert again.seen.last == c.Message(*MESSAGES["E"])
+    assert (again.seen.errors, again.seen.spoke, again.seen.begun) == ((), False, False)
+    silent = c.after_renote(run, snap(7, "MQ", "-"), PACE)
+    assert silent.seen.last == run.seen.last
+
+
+def test_a_refused_backup_that_is_there_all_the_same() -> None:
+    """It is the session's alone: a run of a task is joined."""
+    run = c.first_state(SESSION, 1800.0)._replace(phase=c.Phase.REFUSED)
+    begun = run._replace(seen=run.seen._replace(begun=True))
+    assert (run.is_refused_in_vain, begun.is_refused_in_vain) == (False, True)
+    assert (run.started, begun.started) == ("no", "yes")
+    assert begun._replace(phase=c.Phase.IDLE).is_refused_in_vain is False
+    task = begun._replace(note=IDLE)
+    assert task.is_refused_in_vain is False
 
 
 def test_no_trace_without_approval_says_nothing_of_it() -> None:

@@ -109,6 +109,7 @@ def test_a_name_is_shown_with_what_cannot_be_seen() -> None:
 def test_moments() -> None:
     assert c.show_time(NOON) == "2023-11-14 22:13:20 UTC"
     assert c.show_time(0.0) == c.show_time(-5.0) == "never"
+    assert c.show_time(1.0) == "1970-01-01 00:00:01 UTC"
 
 
 SECRET = "s3c ret/+&\u00e9"
@@ -230,6 +231,34 @@ def test_ids(text: str, plain: str, shown: str) -> None:
     assert message.is_error is (plain[-1:] not in ("", "I", "W"))
 
 
+def test_the_same_message_has_the_same_key() -> None:
+    """Its text may be filled in later, its time may not; without a time there is the text alone."""
+    assert c.Message(5.0, "IWNR2212I done").key == (5.0, "IWNR2212I")
+    assert c.Message(5.0, "no id").key == (5.0, "no id")
+    assert c.Message(0.0, "IWNR2212I done").key == (0.0, "IWNR2212I done")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text", "is_bare"),
+    [
+        (0.0, "IWNR2212I", True),
+        (5.0, "IWNR2212I", False),
+        (0.0, "IWNR2212I done", False),
+        (0.0, "done", False),
+        (0.0, "", False),
+    ],
+)
+def test_an_id_alone(seconds: float, text: str, is_bare: bool) -> None:
+    assert c.Message(seconds, text).is_bare is is_bare
+
+
+def test_what_a_record_is_without_more() -> None:
+    assert c.Message(0.0, "") == c.NO_MESSAGE
+    task = c.Task(1, "t", True, False, False, 0.0, ())
+    assert (task.sessions, task.steps, task.touched, task.next_task) == ((), (), (), 0)
+    assert c.Session("s", "", "", "", False, "", ()).is_odd is False
+
+
 # --- Tasks ----------------------------------------------------------------------------------------
 
 TASK = {
@@ -338,6 +367,16 @@ def test_a_task_without_steps_shows_the_sessions_that_it_touches() -> None:
     assert task_with(actions=None, affectedSession="one").sessions == ("one",)
     for nothing in NOTHING[:3]:
         assert task_with(actions=[], affectedSession=nothing).sessions == ()
+
+
+def test_which_sessions_a_task_touches() -> None:
+    """All that stand in its steps, or beside them, each once."""
+    assert task_with().touched == ("one", "two")
+    assert task_with(affectedSession=["two", "three", ""]).touched == ("one", "two", "three")
+    assert task_with(affectedSession=None).touched == ("one", "two")
+    assert task_with(actions=None).touched == ("one", "two")
+    assert task_with(actions=None, affectedSession="one").touched == ("one",)
+    assert task_with(actions=None, affectedSession=None).touched == ()
 
 
 def test_a_chain() -> None:
