@@ -2783,6 +2783,17 @@ def test_what_is_told_when_it_is_noted_anew_is_not_of_the_next_run() -> None:
     assert silent.seen.last == run.seen.last
 
 
+@pytest.mark.parametrize(("at", "half_at"), [(6.0, 900.0), (899.0, 900.0), (900.0, c.NEVER)])
+def test_half_of_the_time_is_for_the_first_join(at: float, half_at: float) -> None:
+    """Once it is gone, no run that goes on is given up for it any more."""
+    run = c.after_look(c.first_state(RUNNING, 1800.0), snap(1, "f", ""), PACE)
+    assert run.half_at == 900.0
+    run = c.after_look(run, snap(at, "f", ""), PACE)
+    again = c.after_renote(run, snap(at, "f", "-"), PACE)
+    assert again.half_at == half_at
+    assert c.joined(again).half_at == half_at
+
+
 def test_a_refused_backup_that_is_there_all_the_same() -> None:
     """It is the session's alone: a run of a task is joined."""
     run = c.first_state(SESSION, 1800.0)._replace(phase=c.Phase.REFUSED)
