@@ -2794,6 +2794,20 @@ def test_half_of_the_time_is_for_the_first_join(at: float, half_at: float) -> No
     assert c.joined(again).half_at == half_at
 
 
+def test_what_is_not_later_than_the_note_is_not_of_the_run() -> None:
+    assert c.last_noted(IDLE) == OLD
+    assert c.last_noted(SILENT) == c.Message(D, "")
+    assert c.last_noted(SESSION) == c.Message(D, "")
+    assert c.last_noted(snap(0, "Q", earliest=-c.NEVER)) == c.Message(0.0, "")
+
+
+def test_a_server_that_tells_no_message_of_the_task() -> None:
+    for note, answer in ((SILENT, True), (IDLE, False), (SESSION, False)):
+        seen = c.first_evidence(note)
+        assert c.shows_no_message(note, seen) is answer
+        assert c.shows_no_message(note, seen._replace(spoke=True)) is False
+
+
 def test_a_refused_backup_that_is_there_all_the_same() -> None:
     """It is the session's alone: a run of a task is joined."""
     run = c.first_state(SESSION, 1800.0)._replace(phase=c.Phase.REFUSED)
