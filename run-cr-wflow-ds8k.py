@@ -54,6 +54,15 @@ def listen_early() -> None:
             signal.signal(number, end_early)
 
 
+def check_own_modules() -> None:
+    """A file beside this one must not take the place of a module of Python's."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    for each in list(globals().values()):
+        path = getattr(each, "__file__", None) if isinstance(each, type(sys)) else None
+        if path and os.path.dirname(os.path.abspath(path)) == here:
+            raise ImportError(f"{path} hides a module of Python's own")
+
+
 try:
     import os
     import signal
@@ -97,11 +106,14 @@ try:
     )
     from urllib.parse import quote, quote_plus
 
-    argparse.ArgumentParser().format_help()  # what a namesake of a module would not have fails here
-    threading.Thread()
-except Exception as hidden:  # by a file of that name beside this one: no traceback helps here
-    sys.stderr.write(f"run-cr-wflow-ds8k: usage: nothing was started: {hidden!r}; see the README\n")
-    sys.exit(2)
+    argparse.ArgumentParser().format_help()  # loads what it needs
+    check_own_modules()
+except BaseException as hidden:  # by a file of that name beside this one: no traceback helps here
+    cause = f"{hidden!r} {getattr(hidden, 'path', None) or ''}".strip()
+    os.write(
+        2, f"run-cr-wflow-ds8k: usage: nothing was started: {cause}; see the README\n".encode()
+    )
+    os._exit(2)
 
 if TYPE_CHECKING:
     import requests
@@ -560,10 +572,14 @@ class Reader:
         """A text of CSM's, as it may be shown. Its id is kept, whatever is secret."""
         text = printable(text_of(value).strip())
         head = Message(0.0, text).shown_id
-        rest = text[len(head) :]
+        forms: List[str] = []
         for secret in self.secrets:
-            for form in forms_of(secret.reveal()):
-                rest = rest.replace(form, "***")
+            forms += forms_of(secret.reveal())
+        if any(head in each for each in forms if len(each) >= len(head)):
+            head = ""  # it is the secret itself, or its beginning
+        rest = text[len(head) :]
+        for form in forms:
+            rest = rest.replace(form, "***")
         return (head + rest)[:400]
 
     def message(self, data: Any) -> Message:
@@ -645,7 +661,7 @@ def sessions_of_task(data: Dict[str, Any]) -> Tuple[str, ...]:
     if not steps:
         return tuple(text_of(each) for each in list_of(data.get("affectedSession") or []))
     backups = [each for each in steps if is_backup(each.get("command"))]
-    return tuple(text_of(each.get("sessionName")) for each in backups)
+    return tuple(filter(None, (text_of(each.get("sessionName")) for each in backups)))
 
 
 def sessions_touched(data: Dict[str, Any]) -> Tuple[str, ...]:
@@ -789,12 +805,17 @@ def oddity_of_error(error: BaseException) -> Oddity:
     from requests.exceptions import SSLError
     from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
-    cause = getattr((error.args or ("",))[0], "reason", None)
+    cause = cause_of(error)
     if isinstance(cause, (NewConnectionError, ConnectTimeoutError)):
         return Oddity.UNSENT
-    if isinstance(error, SSLError) and distrust_in(str(error)):
+    if isinstance(error, SSLError) and distrust_in(str(cause)):
         return Oddity.UNTRUSTED
     return Oddity.LOST
+
+
+def cause_of(error: BaseException) -> Any:
+    """urllib3's own error in one of requests', without the address: that holds a name."""
+    return getattr((error.args or ("",))[0], "reason", None)
 
 
 def distrust_in(text: str) -> str:
@@ -878,6 +899,10 @@ class Call:
 
     def is_done(self) -> bool:
         return self._done.is_set()
+
+    def ends_within(self, seconds: float) -> bool:
+        """The same, deaf to signals: for what must be short."""
+        return self._done.wait(seconds)
 
     def result(self) -> Any:
         if self._error is not None:
@@ -998,7 +1023,7 @@ def open_http(servers: Tuple[str, ...], trust: Trust) -> "requests.Session":
     http.headers["Content-Type"] = "application/x-www-form-urlencoded"  # with or without a form
     http.adapters.clear()
     for server, fingerprint in zip(servers, fingerprints_for(servers, trust)):
-        adapter = requests.adapters.HTTPAdapter()
+        adapter = requests.adapters.HTTPAdapter(max_retries=0)  # nothing below us sends twice
         context = ssl_.create_urllib3_context(cert_reqs=ssl.CERT_NONE)  # loads no CAs itself
         adapter.init_poolmanager(1, 1, assert_fingerprint=fingerprint, ssl_context=context)
         http.mount(f"https://{server}/", adapter)
@@ -1051,21 +1076,32 @@ class Role(enum.Enum):
     NOT_TOLD = "it does not say"
 
 
+class Faults(NamedTuple):
+    """Of one server, while something is read."""
+
+    server: str
+    last: str
+    firm: int  # how many of them were firm
+
+
 class Tries(NamedTuple):
     """What has become of a read so far."""
 
     began: float
     tried: int = 0
-    firm: int = 0  # how many of the faults were firm
-    faults: Tuple[Tuple[str, str], ...] = ()  # each server with its last fault
+    faults: Tuple[Faults, ...] = ()  # of each server, the last one that was asked last
 
     def after(self, server: str, fault: NotProcessed) -> "Tries":
-        others = tuple(each for each in self.faults if each[0] != server)
-        firm = self.firm + (1 if fault.firm else 0)
-        return Tries(self.began, self.tried + 1, firm, (*others, (server, str(fault))))
+        others = tuple(each for each in self.faults if each.server != server)
+        firm = self.firm_of(server) + (1 if fault.firm else 0)
+        faults = (*others, Faults(server, str(fault), firm))
+        return Tries(self.began, self.tried + 1, faults)
+
+    def firm_of(self, server: str) -> int:
+        return sum(each.firm for each in self.faults if each.server == server)
 
     def text(self) -> str:
-        return "; ".join(fault for _, fault in self.faults)
+        return "; ".join(each.last for each in self.faults)
 
 
 class Patience(NamedTuple):
@@ -1131,10 +1167,10 @@ class Csm:
 
     # Reading is free: a read may be repeated, and may move to the other server.
 
-    def try_read(self, path: str, parse: Callable[[Reply], T]) -> T:
+    def try_read(self, path: str, parse: Callable[[Reply], T], until: float = NEVER) -> T:
         """GET it once -> what `parse` makes of the answer. Raises NotProcessed."""
-        self.try_log_in()
-        reply = self._exchange(Purpose.READ, "GET", path)
+        self.try_log_in(until)
+        reply = self._exchange(Purpose.READ, "GET", path, until=until)
         try:
             return parse(reply)
         except OddReply as odd:
@@ -1147,7 +1183,7 @@ class Csm:
 
         def attempt() -> T:
             try:
-                return self.try_read(paths[0], parse)
+                return self.try_read(paths[0], parse, patience.until)
             except NotProcessed as fault:
                 if is_answer(fault) and self.login[1]:
                     paths.rotate(-1)
@@ -1155,8 +1191,8 @@ class Csm:
 
         return self._persist(attempt, patience, len(paths))
 
-    def log_in(self) -> None:
-        self._persist(self.try_log_in, PATIENT)
+    def log_in(self, patience: Patience = PATIENT) -> None:
+        self._persist(lambda: self.try_log_in(patience.until), patience)
 
     def _persist(self, attempt: Callable[[], T], patience: Patience, ways: int = 1) -> T:
         """Try, with growing pauses, until it works or is hopeless; on the other server of a pair
@@ -1188,9 +1224,22 @@ class Csm:
         passed = self.waiter.passed()
         never_in = not self._was_in and passed > tries.began + self.pace.first_contact
         is_late = passed >= patience.until or self.time_left() < self.pace.last_try
-        is_firm = tries.firm >= BELIEVED_AFTER or tries.tried >= patience.tries
-        if never_in or is_late or is_firm:
+        is_enough = tries.tried >= patience.tries or self._is_believed(tries, fault, patience)
+        if never_in or is_late or is_enough:
             raise type(fault)(tries.text(), fault.message) from None
+
+    def _is_believed(self, tries: Tries, fault: NotProcessed, patience: Patience) -> bool:
+        """What will hardly pass is believed when each server has told it twice; of a pair whose
+        other server does not answer, after a while. A wrong password is told at once: it must not
+        lock the user."""
+        asked = list(self.servers) if patience.may_move else [self.server]
+        firm = [tries.firm_of(each) >= BELIEVED_AFTER for each in asked]
+        is_wrong_password = isinstance(fault, LoginRefused) and not self._was_in
+        if is_wrong_password and tries.firm_of(self.server) >= BELIEVED_AFTER:
+            return True
+        if self.waiter.passed() > tries.began + self.pace.first_contact:
+            return any(firm)
+        return all(firm)
 
     def _takes_standby_for_active(self, tries: Tries, fault: NotProcessed) -> bool:
         """Where no server of a pair will be the active one, the trigger goes to the first, and
@@ -1222,14 +1271,14 @@ class Csm:
 
     # Logging in.
 
-    def try_log_in(self) -> None:
+    def try_log_in(self, until: float = NEVER) -> None:
         """Once, unless we are logged in. Raises NotProcessed."""
         if self.server in self._tokens:
             return
         if self.waiter.passed() < self._login_at.get(self.server, 0.0):
-            raise LoginRefused(self._login_refused)
+            raise Unreachable(f"{self._login_refused}; it is asked again later")
         try:
-            secret = self._log_in()
+            secret = self._log_in(until)
         except LoginRefused as fault:
             self._note_refused_login(str(fault))
             raise
@@ -1251,10 +1300,10 @@ class Csm:
             self._login_at[self.server] = self.waiter.passed() + self._login_pause
             self._login_pause = min(2 * self._login_pause, self.pace.longest_login_pause)
 
-    def _log_in(self) -> Secret:
+    def _log_in(self, until: float) -> Secret:
         """POST /system/v1/tokens -> {"token": text}. How it refuses is not known."""
         form = {"username": self.config.user, "password": self.config.password.reveal()}
-        reply = self._exchange(Purpose.LOG_IN, "POST", TOKENS, form)
+        reply = self._exchange(Purpose.LOG_IN, "POST", TOKENS, form, until)
         token = text_of(reply.data.get("token")) if isinstance(reply.data, dict) else ""
         if not re.match(r"[!-~]+\Z", token):
             raise LoginRefused(f"{reply.summary}: no token")
@@ -1274,10 +1323,16 @@ class Csm:
     # One way for every request.
 
     def _exchange(
-        self, purpose: Purpose, method: str, path: str, form: Optional[Form] = None
+        self,
+        purpose: Purpose,
+        method: str,
+        path: str,
+        form: Optional[Form] = None,
+        until: float = NEVER,
     ) -> Reply:
         """A request, and its answer within its time. Raises what FAULTS has for what came."""
-        limit = max(min(self.pace.request_timeout, self.time_left()), 0.01)
+        left = min(self.time_left(), until - self.waiter.passed())
+        limit = max(min(self.pace.request_timeout, left), 0.01)
         sent = self._start(purpose, method, path, limit, form)
         if not self.waiter.is_done(sent.call, limit):
             raise FAULTS[Oddity.LOST][purpose](f"{sent.text()} got no answer: timed out")
@@ -1299,12 +1354,14 @@ class Csm:
 
     def _finish(self, sent: Sent) -> Reply:
         """The answer to a request, or the exception that FAULTS has for what came."""
+        from http.client import HTTPException
+
         from urllib3.exceptions import HTTPError
 
         self._line = self._line or sent.line
         try:
             answer = sent.call.result()
-        except (OSError, ValueError, HTTPError) as error:
+        except (OSError, ValueError, HTTPError, HTTPException) as error:
             raise self._fault_of(error, sent) from None
         reply = self._reply_of(answer, sent)
         oddity = oddity_of(sent.purpose, reply)
@@ -1331,7 +1388,7 @@ class Csm:
         if oddity is Oddity.UNTRUSTED:
             text = (
                 f"{sent.server} is not trusted and was sent no credential "
-                f"({distrust_in(str(error))}); SHA-256 fingerprint of its certificate, "
+                f"({distrust_in(str(cause_of(error)))}); SHA-256 fingerprint of its certificate, "
                 f"to be confirmed: {self._presented_fingerprint(sent.server)}"
             )
         return FAULTS[oddity][sent.purpose](text)
@@ -1405,7 +1462,7 @@ def find_target(csm: Csm, patience: Patience = PATIENT) -> Target:
     listing = find_tasks(csm, config.task_name, patience) if config.task_name else NO_TASKS
     task = only_task(listing, config.task_name)
     if task is None:
-        return find_session(csm, listing)
+        return find_session(csm, listing, patience)
     return note_task(csm, task, listing)
 
 
@@ -1433,21 +1490,21 @@ def only_task(listing: TaskList, name: str) -> Optional[Task]:
     return listing.tasks[0] if listing.tasks else None
 
 
-def find_session(csm: Csm, listing: TaskList) -> Target:
+def find_session(csm: Csm, listing: TaskList, patience: Patience) -> Target:
     """The target is a session: -S alone, or -t with a name that no task has."""
     config = csm.config
     name = config.session_name or config.task_name
     names = tuple(each for _, each in listing.names)
     if config.session_name and config.task_name:
         raise missing(csm, "task", config.task_name, names)
-    csm.log_in()  # it is no part of the noting
+    csm.log_in(patience)  # it is no part of the noting
     until = until_noted(csm)
     session = note_session(csm, name, until, names)
     if session is not None and not session.is_safeguarded:
         raise NotFound(f"nothing would be backed up: {kind_of(csm, session)}")
     remarks: Tuple[str, ...] = ()
     if config.task_name:
-        remarks = (f'no task is named "{escaped(name)}": the session was backed up directly',)
+        remarks = (f'no task is named "{escaped(name)}": Backup goes straight to the session',)
     note = snapshot(csm, csm.server, None, (session,))
     return Target(f'session "{name}"', note, (name,), csm.login, remarks)
 
@@ -1505,7 +1562,8 @@ def note_session(
     -S names the session, a list without the session raises NotFound."""
     must_exist = known is not None or name == csm.config.session_name
     paths = collections.deque([path_of_session(name), SHORT_LIST])
-    patience = Patience(until=until)
+    tries = NEVER if len(csm.servers) == 1 else 3  # the trigger may find the other one of a pair
+    patience = Patience(until=until, tries=tries, may_move=False)
 
     def parse(reply: Reply) -> Session:
         if reply.path == SHORT_LIST and must_exist:
@@ -1513,13 +1571,14 @@ def note_session(
         return csm.reader.session(reply.data, name)
 
     try:
+        if csm.waiter.passed() >= until:
+            raise Unreachable("no time was left")
         session = csm.read(paths, parse, patience)
         if session.hides_backups:
             csm.waiter.sleep(csm.pace.second_look)
             session = csm.read(paths, parse, patience)
-    except (Denied, Unreachable, NoUse) as fault:
-        csm.progress.not_noted = f'session "{name}" could not be noted: {fault}'
-        csm.progress.warn(csm.progress.not_noted)
+    except NotProcessed as fault:
+        csm.progress.not_noted(f'session "{name}" could not be noted: {fault}')
         return None
     return session
 
@@ -2001,6 +2060,11 @@ class Answer(NamedTuple):
     message: Message
     number: int  # of the trigger: `RunState.sends` when it was sent
     at: float
+    trouble: str = ""  # what went wrong, in words of ours where CSM has none
+
+    @property
+    def words(self) -> str:
+        return self.trouble or self.message.text
 
 
 class RunState(NamedTuple):
@@ -2018,7 +2082,8 @@ class RunState(NamedTuple):
     sends: int = 0  # triggers sent, the refused ones too
     triggers: int = 0  # of them, those that CSM has processed, or may have
     busy: int = 0  # of those, the ones that were answered 429 or 503
-    accepted: Optional[Message] = None  # what CSM said when it accepted one
+    accepted: Optional[Message] = None  # CSM's message when it accepted one
+    answered: Message = NO_MESSAGE  # CSM's message in answer to the last one
     refusal: Optional[str] = None  # id with which it refused the last one, nothing in doubt
     is_unauthorised: bool = False  # the last one was answered 401, or a bare 403
     half_at: Optional[float] = None  # when half of the time left at the first join is gone
@@ -2094,6 +2159,8 @@ def after_send(run: RunState, at: float) -> RunState:
 
 def after_answer(run: RunState, answer: Answer) -> RunState:
     """A trigger was answered, or it is certain that it never will be."""
+    if answer.message.id:
+        run = run._replace(answered=answer.message)
     if answer.fate is Fate.ACCEPTED:
         return after_acceptance(run, answer)
     if answer.fate in (Fate.BUSY, Fate.LOST):
@@ -2119,7 +2186,7 @@ def after_doubt(run: RunState, answer: Answer) -> RunState:
         run = run._replace(busy=run.busy + 1)
     if run.phase is not Phase.PENDING or answer.number != run.sends:
         return run
-    return in_doubt(run._replace(trouble=answer.message.text), answer.at)
+    return in_doubt(run._replace(trouble=answer.words), answer.at)
 
 
 def in_doubt(run: RunState, at: float) -> RunState:
@@ -2130,7 +2197,7 @@ def in_doubt(run: RunState, at: float) -> RunState:
 
 def after_rejection(run: RunState, answer: Answer) -> RunState:
     """It was not processed, and may be sent again: on a new connection, or with a new token."""
-    run = run._replace(triggers=run.triggers - 1, trouble=answer.message.text)
+    run = run._replace(triggers=run.triggers - 1, trouble=answer.words)
     return phase_without(run, answer, Phase.IDLE)
 
 
@@ -2140,10 +2207,17 @@ def after_refusal(run: RunState, answer: Answer) -> RunState:
     run = run._replace(triggers=run.triggers - 1, is_unauthorised=False)
     if answer.number == run.sends or not run.triggers:
         seen = run.seen._replace(at=answer.at, looked=0.0, blind=0.0)
-        run = run._replace(seen=seen, is_refused_here=True, trouble=answer.message.text)
-    if not run.triggers:
-        run = run._replace(refusal=answer.message.id or None)
+        run = run._replace(seen=seen, is_refused_here=True, trouble=answer.words)
+    if not run.triggers and answer.message.id:
+        run = without_refusal(run._replace(refusal=answer.message.id))
     return phase_without(run, answer, Phase.REFUSED)
+
+
+def without_refusal(run: RunState) -> RunState:
+    """A look may have shown the refusal before it was known to be one: the messages since the note
+    are read anew by the next look."""
+    last = last_noted(run.note)
+    return run._replace(seen=run.seen._replace(last=last, spoke=False, errors=()))
 
 
 def phase_without(run: RunState, answer: Answer, if_none: Phase) -> RunState:
@@ -2186,9 +2260,10 @@ def after_look(run: RunState, look: Snapshot, pace: Pace) -> RunState:
     return as_patience_ends(run, pace)
 
 
-def after_no_answer(run: RunState, at: float, pace: Pace) -> RunState:
-    """A read got no answer. Two in a row: what is pending there will get none either."""
-    seen = run.seen._replace(at=at, unanswered=run.seen.unanswered + 1)
+def after_no_answer(run: RunState, at: float, pace: Pace, is_pending: bool = True) -> RunState:
+    """A read got no answer. Two in a row where a trigger is pending: it will get none either."""
+    unanswered = run.seen.unanswered + (1 if is_pending else 0)
+    seen = run.seen._replace(at=at, unanswered=unanswered)
     run = run._replace(seen=seen)
     if run.phase is Phase.PENDING and seen.unanswered >= 2:
         return in_doubt(run._replace(trouble="CSM does not answer"), at)
@@ -2453,11 +2528,14 @@ FATES: Tuple[Tuple[type, Fate], ...] = (
 )
 
 
+NEXT_AFTER = {Fate.NOT_SENT: "trying again", Fate.UNAUTHORISED: "logging in again"}
+
+
 def answer_of(result: Union[Message, Problem], number: int, at: float) -> Answer:
     fate = next(fate for kind, fate in FATES if isinstance(result, kind))
-    if isinstance(result, Problem):
-        result = result.message if result.message.id else Message(0.0, str(result))
-    return Answer(fate, result, number, at)
+    if isinstance(result, Message):
+        return Answer(fate, result, number, at)
+    return Answer(fate, result.message, number, at, result.message.text or str(result))
 
 
 class Outcome(enum.Enum):
@@ -2493,6 +2571,7 @@ class Follower:
         self.viewed_at = self.now()
         self.role_at = self.now()
         self.failures = 0  # looks in a row that failed
+        self.silent = ""  # the server that the last one of them asked
         self.faults: Tuple[str, ...] = ()  # the first and the last one since all was seen
 
     def now(self) -> float:
@@ -2517,15 +2596,15 @@ class Follower:
             if isinstance(step, Problem):
                 raise self.with_faults(step)
             if step is Step.DONE:
-                return Outcome.ACCEPTED if self.run.no_wait else Outcome.VERIFIED
+                is_unproven = self.run.no_wait and self.run.phase is Phase.STARTED
+                return Outcome.ACCEPTED if is_unproven else Outcome.VERIFIED
             if step is Step.RENOTE and self.is_young():
                 return Outcome.SKIPPED
             actions[step]()
 
     def send(self) -> None:
         """The state is PENDING before anything is sent: a signal must not find "no"."""
-        if self.run.phase is Phase.IDLE:
-            self.csm.waiter.sleep(self.pause())
+        self.csm.waiter.sleep(self.pause_before_send())
         if not self.is_confirmed():
             self.confirm()
             return
@@ -2550,6 +2629,9 @@ class Follower:
         found: Optional[Snapshot] = None
         if self.run.phase is Phase.IDLE:
             self.csm.log_in()
+            if self.csm.server != self.run.seen.now.server:
+                self.adopt(self.target_here())
+                return
         try:
             self.csm.try_log_in()
             if self.run.note.task is None:
@@ -2570,28 +2652,31 @@ class Follower:
             if sent.call.is_done():
                 self.open.remove((number, sent))
                 result = self.csm.answer_to(sent)
-                self.tell_answer(result)
-                self.run = after_answer(self.run, answer_of(result, number, self.now()))
+                answer = answer_of(result, number, self.now())
+                self.tell_answer(answer, f"{result}")
+                self.run = after_answer(self.run, answer)
+                self.csm.use(sent.server)  # a refusal is that server's, whoever was asked since
                 if isinstance(result, (Unreachable, WrongServer)):
                     self.failures += 1
                     self.csm.next_server()
 
-    def tell_answer(self, result: Union[Message, Problem]) -> None:
-        if isinstance(result, Problem):
-            text = f"{result}; looking whether there is a run all the same"
-            self.progress.answered(result.message, "WARNING", text)
-        elif result.severity == "W":
-            self.progress.answered(result, "WARNING", f"accepted with a warning: {result.text}")
+    def tell_answer(self, answer: Answer, problem: str) -> None:
+        if answer.fate is not Fate.ACCEPTED:
+            text = f"{problem}; {NEXT_AFTER.get(answer.fate, 'looking whether there is a run')}"
+            self.progress.answered(answer.message, "WARNING", text)
+        elif answer.message.severity == "W":
+            text = f"accepted with a warning: {answer.message.text}"
+            self.progress.answered(answer.message, "WARNING", text)
         else:
             word = "started" if self.run.note.task is not None else "answered"
-            self.progress.answered(result, "INFO", f"{word}: {result.text}")
+            self.progress.answered(answer.message, "INFO", f"{word}: {answer.message.text}")
 
     def has_answer(self) -> bool:
         return any(sent.call.is_done() for _, sent in self.open)
 
     def look_again(self) -> None:
         """Pause, unless an answer comes meanwhile; then look."""
-        pause = max(0.0, min(self.pause(), self.run.deadline - self.now()))
+        pause = max(0.0, min(self.pause_before_look(), self.run.deadline - self.now()))
         if self.open:
             self.csm.waiter.sleep_unless(pause, self.has_answer)
         else:
@@ -2604,14 +2689,19 @@ class Follower:
     def take_look(self, found: Optional[Snapshot]) -> None:
         """None: CSM gave no answer."""
         if found is None:
-            self.run = after_no_answer(self.run, self.now(), self.pace)
+            is_pending = any(sent.server == self.silent for _, sent in self.open)
+            self.run = after_no_answer(self.run, self.now(), self.pace, is_pending)
         else:
             self.run = after_look(self.run, found, self.pace)
 
-    def pause(self) -> float:
-        if self.run.phase is Phase.IDLE:
-            retry = self.pace.first_retry * 2.0 ** min(self.failures - 1, 8)
-            return min(retry, self.pace.longest_pause) if self.failures else 0.0
+    def pause_before_send(self) -> float:
+        """None, unless the last try failed."""
+        if not self.failures:
+            return 0.0
+        retry = self.pace.first_retry * 2.0 ** min(self.failures - 1, 8)
+        return min(retry, self.pace.longest_pause)
+
+    def pause_before_look(self) -> float:
         began = self.run.seen.sent_at if self.run.sends else self.run.note.at
         return pause_before_look(self.run, self.now() - began, self.pace)
 
@@ -2629,6 +2719,7 @@ class Follower:
     def after_fault(self, fault: NotProcessed) -> Optional[Snapshot]:
         """An answer that is of no use shows nothing, and yet CSM has answered."""
         self.failures += 1
+        self.silent = self.csm.server
         self.tell_fault(fault)
         nothing = snapshot(self.csm, self.csm.server, None, self.no_views())
         if is_answer(fault):
@@ -2716,19 +2807,34 @@ class Follower:
             self.csm.next_server()
 
     def move(self) -> None:
-        """Find and note the target on the other server: ids belong to the server that told them."""
+        """To the other server, because this one has refused. Where it is no help, back again."""
         left = self.csm.server
         self.csm.next_server()
-        until = until_noted(self.csm)
-        try:
-            target = find_target(self.csm, Patience(until=until, may_move=False))
-        except (NotFound, NotProcessed) as problem:
-            self.progress.warn(f"{problem}; it is not asked any more")
-            target = None
-        is_same = target is not None and target.session_names == self.target.session_names
-        if target is None or not (is_same or self.run.triggers == 0):
+        target = self.target_here()
+        self.adopt(target)
+        if target is None:
             self.csm.use(left)
             self.run = after_move(self.run, None, self.pace)
+
+    def target_here(self) -> Optional[Target]:
+        """Find and note the target on this server: ids belong to the server that told them. None:
+        it is no help. Where a trigger is in doubt, its sessions must be the same."""
+        here = self.csm.server
+        patience = Patience(until=until_noted(self.csm), may_move=False)
+        try:
+            target = find_target(self.csm, patience)
+        except (NotFound, NotProcessed) as problem:
+            self.failures += 1
+            self.faults = (*self.faults[:1], str(problem))
+            self.progress.warn(str(problem))
+            return None
+        is_same = target.session_names == self.target.session_names
+        return target if self.csm.server == here and (is_same or not self.run.triggers) else None
+
+    def adopt(self, target: Optional[Target]) -> None:
+        """Go on with the target as it is on the server in use. None: on the other server."""
+        if target is None:
+            self.csm.next_server()
             return
         self.run = after_move(self.run, target.note, self.pace)
         self.target, self.views = target, target.note.sessions
@@ -2793,7 +2899,7 @@ def list_session(csm: Csm, name: str) -> Union[Session, str]:
         return csm.read(
             paths, lambda reply: csm.reader.session(reply.data, name), Patience(tries=2)
         )
-    except (Denied, NoUse, Unreachable) as fault:
+    except NotProcessed as fault:
         return str(fault)
 
 
@@ -2855,34 +2961,33 @@ def text_of_ending(run: RunState, outcome: Outcome, progress: "Progress") -> str
     return ", ".join(filter(None, parts))
 
 
-def ages_of_backups(note: Snapshot) -> List[float]:
-    """Of each session: seconds since its newest valid backup, by CSM's clock. What cannot be read
-    prevents no backup: it is infinitely old."""
-    return [age_of_backup(each, note.latest) for each in note.sessions]
-
-
-def age_of_backup(session: Optional[Session], now: float) -> float:
-    newest = best_of(session.backups) if session is not None else None
-    if newest is None or not newest.valid or now == NEVER:
-        return NEVER
-    return now - newest.seconds
-
-
 def is_young(note: Snapshot, min_interval: float, pace: Pace) -> bool:
-    """Has EACH session a backup that is younger? A storage clock may be some minutes ahead."""
-    ages = ages_of_backups(note)
-    if not min_interval or not ages:
+    """Has EACH session a valid backup that is younger, by CSM's clock? What cannot be read prevents
+    no backup; a storage clock may be some minutes ahead."""
+    if not min_interval or not note.sessions or note.latest == NEVER:
         return False
-    return all(-pace.late_listing <= each < min_interval for each in ages)
+    return all(has_young_backup(each, note.latest, min_interval, pace) for each in note.sessions)
+
+
+def has_young_backup(
+    session: Optional[Session], now: float, min_interval: float, pace: Pace
+) -> bool:
+    ages = [now - each.seconds for each in valid_backups(session)]
+    return any(-pace.late_listing <= each < min_interval for each in ages)
+
+
+def valid_backups(session: Optional[Session]) -> List[Backup]:
+    return [each for each in session.backups if each.valid] if session is not None else []
 
 
 def warn_of_future(csm: Csm, target: Target) -> None:
-    if (
-        csm.config.min_interval
-        and min(ages_of_backups(target.note), default=0.0) < -csm.pace.late_listing
-    ):
-        text = "a backup is of the future, by CSM's clock: --min-interval does not count it"
-        csm.progress.log("WARNING", text)
+    latest = target.note.latest + csm.pace.late_listing
+    for session in target.note.sessions:
+        if csm.config.min_interval and any(
+            each.seconds > latest for each in valid_backups(session)
+        ):
+            text = "a backup is of the future, by CSM's clock: --min-interval does not count it"
+            csm.progress.log("WARNING", text)
 
 
 def best_of(backups: Iterable[Backup]) -> Optional[Backup]:
@@ -2901,19 +3006,20 @@ def take_lock(csm: Csm) -> Optional[socket.socket]:
     name = f"\0{PROGRAM}-{hashlib.sha256(target.encode()).hexdigest()}"
     lock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     left = min(csm.pace.lock, config.timeout / 4)
+    reason = ""
     while left > 0:
         try:
             lock.bind(name)
             return lock
         except OSError as error:
+            reason = "another call for this target goes on"
             if error.errno != errno.EADDRINUSE:
+                reason = f"{error.strerror}"
                 break
         csm.waiter.sleep(Signals.SLICE)
         left -= Signals.SLICE
     lock.close()
-    csm.progress.log(
-        "WARNING", "another call for this target goes on: it is not waited for any longer"
-    )
+    csm.progress.log("WARNING", f"there is no lock for --min-interval: {reason}")
     return None
 
 
@@ -2939,11 +3045,14 @@ class Console:
     GOOD = "\x1b[1;32m"
     BAD = "\x1b[1;31m"
     PLAIN = "\x1b[0m"
+    PATIENCE = 0.5  # seconds for a line
 
     def __init__(self, output: Output, clock: Clock) -> None:
         self.output = output
         self.clock = clock
         self.has_live_line = False
+        self._workers: Dict[str, Worker] = {}
+        self._stuck: Set[str] = set()  # streams that did not take a line in time
 
     def log(self, level: str, text: str) -> None:
         """A line of progress."""
@@ -2970,16 +3079,29 @@ class Console:
             self.has_live_line = True
 
     def _write(self, name: str, text: str) -> bool:
-        """The one place that prints. A stream that fails is taken away, lest Python's own flush at
-        the end changes the exit code."""
-        try:
-            stream = getattr(sys, name)
-            stream.write(encodable(text, stream))
-            stream.flush()
-        except (AttributeError, OSError, ValueError):
-            setattr(sys, name, None)
+        """Where lines are printed, each in a worker: a stream that is full, as that of a pager that
+        was left, must not hold the trigger up."""
+        if name in self._stuck:
             return False
-        return True
+        worker = self._workers.setdefault(name, Worker())
+        call = worker.start(lambda: write_to(name, text))
+        if not call.ends_within(self.PATIENCE):
+            self._stuck.add(name)
+            return False
+        return bool(call.result())
+
+
+def write_to(name: str, text: str) -> bool:
+    """Was it written? A stream that fails is taken away, lest Python's own flush at the end changes
+    the exit code."""
+    try:
+        stream = getattr(sys, name)
+        stream.write(encodable(text, stream))
+        stream.flush()
+    except (AttributeError, OSError, ValueError):
+        setattr(sys, name, None)
+        return False
+    return True
 
 
 def encodable(text: str, stream: Any) -> str:
@@ -3039,6 +3161,13 @@ def copy_sets(shown: Shown) -> str:
     return f"{own} of {whole}" if whole else own
 
 
+def times_before_call(sessions: Tuple[Shown, ...], earliest: float) -> List[str]:
+    """A new backup whose time is before the call: the storage's clock is behind, or it is old."""
+    ages = [earliest - each.backup.seconds for each in sessions if each.backup]
+    text = "the time of the backup is {:.0f} s before this call: compare the clocks, or its run"
+    return [text.format(age) for age in ages if age > 1]
+
+
 def lacks_copy_sets(shown: Shown) -> bool:
     if shown.session is None or shown.backup is None:
         return False
@@ -3060,7 +3189,7 @@ class Progress:
         self.sessions: Tuple[Shown, ...] = ()
         self.others: Tuple[Shown, ...] = ()  # that the task touches, and --check shows
         self.shows_table = False  # --list, --check
-        self.not_noted = ""  # why a session could not be noted
+        self.notes_missing: Tuple[str, ...] = ()  # why sessions could not be noted
         self.run: Optional[RunState] = None  # once something may be started
         self._shown = ""
         self._shown_at = 0.0
@@ -3075,6 +3204,11 @@ class Progress:
         """CSM's answer to a trigger: it is not printed again at once."""
         self._printed = message.text
         self.log(level, text)
+
+    def not_noted(self, text: str) -> None:
+        """Why a session could not be noted: it belongs to the verdict."""
+        self.notes_missing = (*self.notes_missing, text)
+        self.log("WARNING", text)
 
     def warn(self, text: str) -> None:
         """The same warning is told from time to time, not each time."""
@@ -3109,6 +3243,7 @@ class Progress:
     def note(self, run: RunState, target: Target, views: Tuple[Optional[Session], ...]) -> None:
         """The run as it is, with the last view of each session."""
         self.run, self.target = run, target
+        self.server = run.seen.now.server
         if run.seen.now.task is not None:
             self.tasks = (run.seen.now.task,)
         rows = zip(target.session_names, views, run.seen.noted)
@@ -3156,7 +3291,8 @@ def phase_of(run: RunState, pace: Pace) -> Tuple[str, float]:
     if run.phase is Phase.IN_DOUBT:
         return "looking whether the lost trigger arrived", run.deadline
     if run.phase is Phase.REFUSED:
-        return "refused: looking whether it runs all the same", run.deadline
+        left = pace.settle - run.seen.looked - run.seen.blind
+        return "refused: looking whether it runs all the same", run.seen.at + left
     if run.phase is Phase.JOINED:
         return "watching a run that was joined", min(run.half_at or NEVER, run.deadline)
     return phase_of_started(run, pace)
@@ -3179,8 +3315,7 @@ def message_of_run(run: RunState) -> Message:
         return run.seen.errors[0]
     if run.seen.spoke and run.seen.last.id:
         return run.seen.last
-    refused = Message(0.0, run.trouble)
-    return run.accepted or (refused if refused.id else NO_MESSAGE)
+    return run.accepted or run.answered
 
 
 def newest_of(name: str, view: Union[Session, str, None]) -> Shown:
@@ -3222,6 +3357,8 @@ def reason_of(error: BaseException) -> str:
     for each in causes_of(error):
         if isinstance(each, (OSError, HTTPException)):  # the innermost one knows best
             inner = each
+    if isinstance(inner, ssl.SSLError) and "eof" in str(inner).lower():
+        return "the connection was closed"  # the number in it is not the same everywhere
     system = getattr(inner, "strerror", None)
     if system:
         return f"{system}"
@@ -3241,8 +3378,8 @@ def causes_of(error: BaseException) -> Iterable[BaseException]:
 def missing(csm: Csm, kind: str, name: str, names: Iterable[str]) -> NotFound:
     known = {each.lower(): f'"{escaped(each)}"' for each in names}
     near = difflib.get_close_matches(name.lower(), known, 3, 0.4)
-    closest = ", ".join(known[each] for each in near) or "none"
-    return NotFound(f'{csm.server} shows no {kind} "{escaped(name)}"; the closest: {closest}')
+    closest = "; the closest: " + ", ".join(known[each] for each in near) if near else ""
+    return NotFound(f'{csm.server} shows no {kind} "{escaped(name)}"{closest}')
 
 
 def why_nothing(csm: Csm, task: Task, listing: TaskList, views: List[Optional[Session]]) -> str:
@@ -3454,7 +3591,7 @@ def is_all_noted(progress: Progress) -> bool:
     """Can a new backup of each session be told from an old one?"""
     if progress.run is None or not progress.sessions:
         return False
-    return None not in progress.run.seen.noted
+    return all(each is not None and not each.is_late for each in progress.run.seen.noted)
 
 
 def text_of_next(code: ExitCode, progress: Progress) -> str:
@@ -3468,8 +3605,9 @@ def text_of_next(code: ExitCode, progress: Progress) -> str:
 def warnings_about(progress: Progress) -> List[str]:
     """What the verdict says besides: of the target, of several triggers, of copy sets."""
     found = list(progress.target.remarks) if progress.target else []
-    if progress.not_noted:
-        found.append(progress.not_noted)
+    found += progress.notes_missing
+    if progress.run is not None:
+        found += times_before_call(progress.sessions, progress.run.note.earliest)
     if progress.run is not None and progress.run.triggers > 1:
         found.append(f"{progress.run.triggers} triggers may have been processed")
     for shown in progress.sessions:
@@ -3589,10 +3727,6 @@ def lines_of(result: Result, output: Output) -> List[str]:
 def tell(result: Result, console: Console) -> None:
     """Print the result, and send it where --leef wants it."""
     output = console.output
-    if output.leef:
-        packet = leef_packet(result, output, console.clock.time(), utf8(socket.gethostname()))
-        if not send_packet(packet, output.leef):
-            console.log("WARNING", f"no LEEF event was sent to {output.leef}")
     word = "" if output.json else result.outcome
     is_printed = True
     for line in lines_of(result, output):
@@ -3600,6 +3734,10 @@ def tell(result: Result, console: Console) -> None:
         is_printed = console.print_line("stdout", line, marked) and is_printed
     if result.outcome not in EXIT_CODES or not is_printed:
         console.print_line("stderr", f"{PROGRAM}: {line_of(result, output)}", result.outcome)
+    if output.leef:
+        packet = leef_packet(result, output, console.clock.time(), utf8(socket.gethostname()))
+        if not send_packet(packet, output.leef):
+            console.log("WARNING", f"no LEEF event was sent to {output.leef}")
 
 
 # --- 15. Syslog -----------------------------------------------------------------------------------
@@ -4075,7 +4213,9 @@ def load_modules(signals: Signals) -> None:
     by a file beside this one: whatever it is, it is told in a line."""
     try:
         signals.interrupt(import_modules)
-    except Exception as error:
+    except Stopped:
+        raise
+    except BaseException as error:  # a namesake may be a script that ends by an exit
         python = f"{sys.executable} (Python {sys.version.split()[0]})"
         cause = f"{type(error).__name__}: {error}"
         raise ModuleMissing(f"requests and urllib3 cannot be loaded by {python}: {cause}") from None
@@ -4104,7 +4244,7 @@ def word_of(code: ExitCode) -> str:
     return code.name.lower().replace("_", "-")
 
 
-def conclusion_of_bug(error: Exception) -> Conclusion:
+def conclusion_of_bug(error: BaseException) -> Conclusion:
     """Its lines alone: a traceback could show what is secret."""
     lines = []
     trace = error.__traceback__
@@ -4159,18 +4299,23 @@ def conclude(
         conclusion = conclusion_of_problem(problem, progress)
     except Stopped as stop:
         code = ExitCode(128 + stop.number)
-        conclusion = Conclusion(word_of(code), code, "stopped by a signal")
-    except Exception as error:
+        phase = f": {progress.run.phase.value}" if progress.run else ""
+        conclusion = Conclusion(word_of(code), code, f"stopped by a signal{phase}")
+    except BaseException as error:  # an exit from inside is a bug as well: it must not end in 0
         conclusion = conclusion_of_bug(error)
     return conclusion
 
 
 def leave(code: int) -> NoReturn:
     """End the process at once: nothing is finalised, no thread is waited for."""
+    Worker().start(flush_all).ends_within(Console.PATIENCE)
+    os._exit(code)
+
+
+def flush_all() -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, OSError, ValueError):
             stream.flush()
-    os._exit(code)
 
 
 if __name__ == "__main__":
