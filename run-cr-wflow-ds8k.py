@@ -42,8 +42,10 @@ def end_early(number: int, _frame: object) -> None:
     """A signal while this file is loaded: nothing was started."""
     words = {1: "hung-up", 2: "interrupted", 15: "terminated"}
     line = f"run-cr-wflow-ds8k: {words.get(number, 'stopped')}: nothing was started\n"
-    os.write(2, line.encode())
-    os._exit(128 + number)
+    try:
+        os.write(2, line.encode())
+    finally:
+        os._exit(128 + number)
 
 
 def listen_early() -> None:
@@ -1024,7 +1026,9 @@ def open_http(servers: Tuple[str, ...], trust: Trust) -> "requests.Session":
     http.adapters.clear()
     for server, fingerprint in zip(servers, fingerprints_for(servers, trust)):
         adapter = requests.adapters.HTTPAdapter(max_retries=0)  # nothing below us sends twice
-        context = ssl_.create_urllib3_context(cert_reqs=ssl.CERT_NONE)  # loads no CAs itself
+        # Our own: that of requests would load the system's CAs. A fingerprint needs none.
+        must_verify = ssl.CERT_REQUIRED if http.verify else ssl.CERT_NONE
+        context = ssl_.create_urllib3_context(cert_reqs=must_verify)
         adapter.init_poolmanager(1, 1, assert_fingerprint=fingerprint, ssl_context=context)
         http.mount(f"https://{server}/", adapter)
     return http
@@ -1133,6 +1137,7 @@ class Csm:
         self.reader = Reader(config.password)
         self.servers: Deque[str] = collections.deque(config.servers)  # the first is in use
         self.asks_role = config.asks_role
+        self.roles: Dict[str, Role] = {}  # server -> what it told of itself last
         self.is_watching = False  # once a trigger is out, a refused log-in is never believed
         self.earliest = NEVER  # Date of the answers so far
         self.latest = -NEVER
@@ -1219,7 +1224,8 @@ class Csm:
         return min(pause, self.pace.longest_pause)
 
     def _give_up_if_hopeless(self, tries: Tries, fault: NotProcessed, patience: Patience) -> None:
-        if self._takes_standby_for_active(tries, fault):
+        if self._are_all_standby(tries, fault):
+            self._stop_asking_roles()
             return
         passed = self.waiter.passed()
         never_in = not self._was_in and passed > tries.began + self.pace.first_contact
@@ -1241,18 +1247,17 @@ class Csm:
             return any(firm)
         return all(firm)
 
-    def _takes_standby_for_active(self, tries: Tries, fault: NotProcessed) -> bool:
-        """Where no server of a pair will be the active one, the trigger goes to the first, and
-        CSM's answer decides."""
+    def _are_all_standby(self, tries: Tries, fault: NotProcessed) -> bool:
+        """Will no server of a pair be the active one?"""
         passed = self.waiter.passed() - tries.began
-        if not isinstance(fault, Standby) or passed <= self.pace.first_contact:
-            return False
         if self._was_in or self.config.mode is Mode.CHECK:
             return False
+        return isinstance(fault, Standby) and passed > self.pace.first_contact
+
+    def _stop_asking_roles(self) -> None:
+        """The trigger goes to the first one, and CSM's answer decides."""
         self.asks_role = False
-        self._was_in = True
         self.servers = collections.deque(reversed(self.config.servers))  # the next is the first
-        return True
 
     # A command starts something: it is sent once, and its answer may be late.
 
@@ -1313,12 +1318,12 @@ class Csm:
 
     def ask_role(self) -> Role:
         """GET /system/ha, once. Only a server that says so is a standby."""
-        try:
+        self.roles[self.server] = Role.NOT_TOLD
+        with suppress(NotProcessed):
             role = self._exchange(Purpose.READ, "GET", ROLE).data
-        except NotProcessed:
-            return Role.NOT_TOLD
-        active = role.get("islocalactive") if isinstance(role, dict) else None
-        return ROLES.get(text_of(active).lower(), Role.NOT_TOLD)
+            active = role.get("islocalactive") if isinstance(role, dict) else None
+            self.roles[self.server] = ROLES.get(text_of(active).lower(), Role.NOT_TOLD)
+        return self.roles[self.server]
 
     # One way for every request.
 
@@ -1746,6 +1751,7 @@ class Evidence(NamedTuple):
     errors: Tuple[Message, ...] = ()  # messages of this run that tell of an error
     begun: bool = False  # there is a trace of a run
     completed: bool = False  # CSM has answered that the session's Backup is done
+    must_look: bool = False  # since then nobody has looked
     ended_at: Optional[float] = None  # the first look at its end, or the last new message then
     proofs: Tuple[Proof, ...] = ()  # of each session, in the last look
     has_backups: bool = False  # when all were seen last, each showed a new one, valid or not
@@ -1777,8 +1783,12 @@ class Evidence(NamedTuple):
 def first_evidence(note: Snapshot) -> Evidence:
     """Nothing is known but the note."""
     views = [usable_view(None, view, note.server) for view in note.sessions]
-    noted = tuple(view and Noted(note.server, view, is_late=False) for view in views)
+    noted = tuple(noted_in_time(note.server, view) for view in views)
     return Evidence(note.at, note, noted, last_noted(note), proofs=proofs_unseen(noted))
+
+
+def noted_in_time(server: str, view: Optional[Session]) -> Optional[Noted]:
+    return None if view is None else Noted(server, view, is_late=False)
 
 
 def last_noted(note: Snapshot) -> Message:
@@ -1798,6 +1808,8 @@ def observe(
 ) -> Evidence:
     """Add a look that CSM answered. One that does not list the task shows nothing, not even that
     time has passed."""
+    if len(look.sessions) != len(note.sessions):
+        raise ValueError("a look at other sessions proves nothing")
     passed = look.at - seen.at
     if note.task is not None and look.task is None:
         return seen._replace(at=look.at, blind=seen.blind + passed, unanswered=0)
@@ -1811,7 +1823,7 @@ def observe(
     if note.task is not None and look.task is not None:
         seen = observe_task(note.task, seen, look.task, look.at, refusal)
         seen = observe_mute_task(note.task, seen, look, pace)
-    return seen._replace(at=look.at, now=look, unanswered=0)
+    return seen._replace(at=look.at, now=look, unanswered=0, must_look=False)
 
 
 def usable_views(seen: Evidence, look: Snapshot) -> Tuple[Optional[Session], ...]:
@@ -2175,7 +2187,7 @@ def after_acceptance(run: RunState, answer: Answer) -> RunState:
     """Only this makes a run surely our own."""
     seen = run.seen._replace(at=answer.at, looked=0.0, blind=0.0)
     if run.note.task is None and answer.message.id == COMPLETED:
-        seen = seen._replace(completed=True, ended_at=answer.at)
+        seen = seen._replace(completed=True, must_look=True, ended_at=answer.at)
     return run._replace(phase=Phase.STARTED, seen=seen, accepted=answer.message)
 
 
@@ -2214,10 +2226,13 @@ def after_refusal(run: RunState, answer: Answer) -> RunState:
 
 
 def without_refusal(run: RunState) -> RunState:
-    """A look may have shown the refusal before it was known to be one: the messages since the note
-    are read anew by the next look."""
-    last = last_noted(run.note)
-    return run._replace(seen=run.seen._replace(last=last, spoke=False, errors=()))
+    """A look may have shown the refusal before it was known to be one. Other errors stay: they may
+    be shown no more."""
+    errors = tuple(each for each in run.seen.errors if each.id != run.refusal)
+    seen = run.seen._replace(errors=errors)
+    if seen.last.id == run.refusal:
+        seen = seen._replace(last=last_noted(run.note), spoke=False)
+    return run._replace(seen=seen)
 
 
 def phase_without(run: RunState, answer: Answer, if_none: Phase) -> RunState:
@@ -2370,7 +2385,7 @@ def next_step(run: RunState, at: float, pace: Pace) -> Union[Step, Problem]:
         return problem
     if at >= run.deadline:
         return problem_at_deadline(run, verdict)
-    if run.phase is Phase.IDLE or may_send_again(run, pace):
+    if may_start(run) or may_send_again(run, pace):
         return Step.SEND
     if must_renote(run, pace):
         return Step.RENOTE
@@ -2386,6 +2401,11 @@ def is_done(run: RunState, verdict: Verdict, pace: Pace) -> bool:
     if run.phase is Phase.STARTED and run.no_wait:
         return verdict.outlook in (Outlook.PROVEN, Outlook.OPEN)
     return is_proof and run.phase in (Phase.STARTED, Phase.JOINED)
+
+
+def may_start(run: RunState) -> bool:
+    """No trigger was sent, or each was surely not processed."""
+    return run.phase is Phase.IDLE and run.triggers == 0
 
 
 def may_send_again(run: RunState, pace: Pace) -> bool:
@@ -2490,7 +2510,7 @@ def problem_at_deadline(run: RunState, verdict: Verdict) -> Problem:
 
 def pause_before_look(run: RunState, waited: float, pace: Pace) -> float:
     """At once where a session's Backup is done; else ever longer: some 260 looks in 30 minutes."""
-    if run.seen.completed and run.seen.at == run.seen.ended_at:
+    if run.seen.must_look:
         return 0.0
     return min(max(pace.first_pause, pace.growth * waited), pace.longest_pause)
 
@@ -2509,11 +2529,13 @@ def must_view_sessions(run: RunState, task: Optional[Task], unseen_for: float, p
 def send_trigger(csm: Csm, run: RunState, target: Target) -> Sent:
     """THE ONE CALL THAT STARTS ANYTHING: run the task, or Backup to the session. The id of the
     task is the one that was read last, on the server that is in use."""
+    task = run.seen.now.task
     if run.note.task is None:
         path, form = path_of_session(target.session_names[0]), BACKUP
-    else:
-        task = run.seen.now.task or run.note.task
+    elif task is not None:
         path, form = f"{TASKS}/{task.id}", None
+    else:
+        raise ValueError("no task to run")
     return csm.command(path, form)
 
 
@@ -2570,6 +2592,7 @@ class Follower:
         self.views = target.note.sessions  # of each session the last one
         self.viewed_at = self.now()
         self.role_at = self.now()
+        self.has_left = False  # a server on which a trigger is in doubt
         self.failures = 0  # looks in a row that failed
         self.silent = ""  # the server that the last one of them asked
         self.faults: Tuple[str, ...] = ()  # the first and the last one since all was seen
@@ -2605,6 +2628,10 @@ class Follower:
     def send(self) -> None:
         """The state is PENDING before anything is sent: a signal must not find "no"."""
         self.csm.waiter.sleep(self.pause_before_send())
+        if self.must_try_other():
+            self.has_left = True
+            self.move()
+            return
         if not self.is_confirmed():
             self.confirm()
             return
@@ -2613,6 +2640,13 @@ class Follower:
         sent = send_trigger(self.csm, self.run, self.target)
         self.open.append((self.run.sends, sent))
         self.csm.waiter.is_done(sent.call, self.pace.first_pause)
+
+    def must_try_other(self) -> bool:
+        """In doubt, on a server that does not tell that it is the active one: the next trigger goes
+        to the other one, once."""
+        if self.run.phase is not Phase.IN_DOUBT or self.has_left:
+            return False
+        return len(self.csm.servers) > 1 and self.csm.roles.get(self.csm.server) is not Role.ACTIVE
 
     def is_confirmed(self) -> bool:
         """A task needs its name and id read on this server since the log-in there."""
@@ -4255,6 +4289,10 @@ def conclusion_of_bug(error: BaseException) -> Conclusion:
     return Conclusion(word_of(ExitCode.INTERNAL), ExitCode.INTERNAL, text)
 
 
+# Of the environment: where keys of connections would be written; whom a name would mean.
+FORGOTTEN = ("SSLKEYLOGFILE", "HOSTALIASES", "LOCALDOMAIN", "RES_OPTIONS")
+
+
 def main(
     argv: Optional[List[str]] = None, pace: Optional[Pace] = None, clock: Optional[Clock] = None
 ) -> int:
@@ -4264,7 +4302,8 @@ def main(
     event = given[at + 1 :]
     pace, clock, signals = pace or Pace(), clock or Clock(), Signals()
     signals.listen()
-    os.environ.pop("SSLKEYLOGFILE", None)  # no key of a connection is ever written anywhere
+    for name in FORGOTTEN:
+        os.environ.pop(name, None)
     console = Console(Output(event=printable_all(event)), clock)
     progress = Progress(console, Waiter(clock, signals), pace)
     parser = build_parser()
@@ -4282,13 +4321,13 @@ def main(
 
 
 def conclude(
-    check_arguments: Callable[[], None], args: argparse.Namespace, progress: Progress
+    check_unknown: Callable[[], None], args: argparse.Namespace, progress: Progress
 ) -> Conclusion:
     """Run what the command line asks for. The one place that turns an exception into an exit
     code."""
     conclusion = Conclusion(word_of(ExitCode.INTERNAL), ExitCode.INTERNAL, "")
     try:
-        check_arguments()
+        check_unknown()
         load_modules(progress.waiter.signals)
         config = config_of(args, progress.waiter, progress.console)
         progress.begin(config)
