@@ -13,7 +13,7 @@ import responses
 from responses.registries import OrderedRegistry
 
 from support.clock import StandingClock
-from support.program import PASSWORD, USER, Result, outcome_words, run_inside
+from support.program import PASSWORD, USER, Result, load, outcome_words, run_inside, without_threads
 from support.scenes import SESSION, TASK
 
 RECORDINGS = pathlib.Path(__file__).parent.parent / "recordings"
@@ -265,7 +265,10 @@ def replayed(monkeypatch: pytest.MonkeyPatch) -> Callable[[Case], Replay]:
         clock = StandingClock(1641381690.0)
         with responses.RequestsMock(assert_all_requests_are_fired=False, registry=Strict) as mock:
             replay(mock, recording(case.recording)["exchanges"])
-            result = run_inside(*case.arguments, "-u", USER, "-p", PASSWORD, clock=clock)
+            program = load()
+            without_threads(program)  # each request is over at once: no real time counts
+            given = [*case.arguments, "-u", USER, "-p", PASSWORD]
+            result = run_inside(*given, clock=clock, program=program)
             calls = list(mock.calls)
         return Replay(result, calls, clock.passed)
 
