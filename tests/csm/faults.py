@@ -28,6 +28,7 @@ FAULTS = (
     "404",
     "415",
     "429",
+    "429-after",
     "slow",  # the right answer, after SimulatedCsm.slow_seconds
     "trickle",  # an answer that never ends, a byte each SimulatedCsm.trickle_seconds
     "refuse",  # a reset, and no connections for SimulatedCsm.refuse_seconds

@@ -146,11 +146,15 @@ def test_busy_for_a_while(csm: SimulatedCsm, clock: PlannedClock, target: str) -
     check_backup(result, csm)
 
 
-def test_busy_and_processed_all_the_same(csm: SimulatedCsm, clock: PlannedClock) -> None:
-    """Each Backup takes 40 s: two of them, not one a pause."""
+@pytest.mark.parametrize("seconds", [40.0, 200.0])
+@pytest.mark.parametrize("kind", ["503-after", "429-after"])
+def test_busy_and_processed_all_the_same(
+    csm: SimulatedCsm, clock: PlannedClock, kind: str, seconds: float
+) -> None:
+    """Each Backup takes long: two of them, not one a pause."""
     csm.world.blocking = False
-    csm.world.backup_seconds = 40.0
-    csm.inject_when(is_trigger, "503-after", None)
+    csm.world.backup_seconds = seconds
+    csm.inject_when(is_trigger, kind, None)
     result = run(csm, clock, "-S", PAYROLL)
     check(result, csm, 0, triggers=2)
     assert csm.world.backups_made[0][1] in result.out

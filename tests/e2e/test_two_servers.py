@@ -45,6 +45,23 @@ def test_standby_at_the_moment_of_the_trigger(
 
 
 @both
+@pytest.mark.parametrize("kind", ["401", "403", "503", "html"])
+def test_standby_that_says_nothing_of_use(pair: Pair, target: str, kind: str) -> None:
+    """From the moment of the trigger on; the other one gets it, sooner or later."""
+    first, second = pair
+
+    def swap() -> None:
+        first.active = False
+        second.promote()
+
+    at_first(first, is_trigger, swap)
+    first.inject_when(is_trigger, kind, None)
+    result = run_inside(*server_options(first, second), *SIMPLE[target])
+    check_backup(result, first)
+    assert len(triggers_sent(second)) == 1
+
+
+@both
 @pytest.mark.parametrize("options", [[], ["--no-wait"]], ids=["", "no wait"])
 def test_standby_first_and_roles_that_cannot_be_read(
     pair: Pair, target: str, options: List[str]
