@@ -286,6 +286,14 @@ class WrongServer(NotProcessed):
     firm = True
 
 
+class NotCsm(NotProcessed):
+    """A redirect: something else listens there."""
+
+    code = ExitCode.UNREACHABLE
+    hint = "check address and port: this is not CSM"
+    firm = True
+
+
 class LoginRefused(NotProcessed):
     code = ExitCode.LOGIN
     hint = "check user and password"
@@ -757,7 +765,7 @@ FAULTS: Dict[Oddity, Tuple[Type[Problem], Type[Problem], Type[Problem]]] = {
     Oddity.UNTRUSTED: (WrongServer, WrongServer, WrongServer),
     Oddity.UNSENT: (Unreachable, Unreachable, Unreachable),
     Oddity.LOST: (Unreachable, Unreachable, OutcomeUnknown),
-    Oddity.REDIRECT: (WrongServer, WrongServer, OutcomeUnknown),
+    Oddity.REDIRECT: (NotCsm, NotCsm, OutcomeUnknown),
     Oddity.TOKEN: (LoginRefused, TokenLost, TokenLost),
     Oddity.FORBIDDEN: (LoginRefused, Denied, Denied),
     Oddity.REFUSED: (LoginRefused, Denied, Refused),
@@ -1137,7 +1145,6 @@ class Csm:
         self.reader = Reader(config.password)
         self.servers: Deque[str] = collections.deque(config.servers)  # the first is in use
         self.asks_role = config.asks_role
-        self.roles: Dict[str, Role] = {}  # server -> what it told of itself last
         self.is_watching = False  # once a trigger is out, a refused log-in is never believed
         self.earliest = NEVER  # Date of the answers so far
         self.latest = -NEVER
@@ -1318,12 +1325,12 @@ class Csm:
 
     def ask_role(self) -> Role:
         """GET /system/ha, once. Only a server that says so is a standby."""
-        self.roles[self.server] = Role.NOT_TOLD
-        with suppress(NotProcessed):
+        try:
             role = self._exchange(Purpose.READ, "GET", ROLE).data
-            active = role.get("islocalactive") if isinstance(role, dict) else None
-            self.roles[self.server] = ROLES.get(text_of(active).lower(), Role.NOT_TOLD)
-        return self.roles[self.server]
+        except NotProcessed:
+            return Role.NOT_TOLD
+        active = role.get("islocalactive") if isinstance(role, dict) else None
+        return ROLES.get(text_of(active).lower(), Role.NOT_TOLD)
 
     # One way for every request.
 
@@ -2628,7 +2635,7 @@ class Follower:
     def send(self) -> None:
         """The state is PENDING before anything is sent: a signal must not find "no"."""
         self.csm.waiter.sleep(self.pause_before_send())
-        if self.must_try_other():
+        if self.must_leave():
             self.has_left = True
             self.move()
             return
@@ -2641,12 +2648,12 @@ class Follower:
         self.open.append((self.run.sends, sent))
         self.csm.waiter.is_done(sent.call, self.pace.first_pause)
 
-    def must_try_other(self) -> bool:
-        """In doubt, on a server that does not tell that it is the active one: the next trigger goes
-        to the other one, once."""
+    def must_leave(self) -> bool:
+        """In doubt, and this server does not tell that it is the active one of the pair: the next
+        trigger goes to the other one, once."""
         if self.run.phase is not Phase.IN_DOUBT or self.has_left:
             return False
-        return len(self.csm.servers) > 1 and self.csm.roles.get(self.csm.server) is not Role.ACTIVE
+        return len(self.csm.servers) > 1 and self.csm.ask_role() is not Role.ACTIVE
 
     def is_confirmed(self) -> bool:
         """A task needs its name and id read on this server since the log-in there."""
