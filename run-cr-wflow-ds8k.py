@@ -426,7 +426,9 @@ class Message(NamedTuple):
     def key(self) -> Tuple[float, str]:
         """The same message has the same key: its text may be filled in later, its time may not.
         Where the time is not known, the text is all there is (and may hold the time)."""
-        return self.seconds, (self.id or self.text) if self.seconds else self.text
+        if not self.seconds:
+            return 0.0, self.text
+        return self.seconds, self.id or self.text
 
 
 NO_MESSAGE = Message(0.0, "")
@@ -2602,6 +2604,7 @@ class Follower:
         self.has_left = False  # a server on which a trigger is in doubt
         self.failures = 0  # looks in a row that failed
         self.silent = ""  # the server that the last one of them asked
+        self.ways_failed = 0  # of its paths, in a row
         self.faults: Tuple[str, ...] = ()  # the first and the last one since all was seen
 
     def now(self) -> float:
@@ -2764,8 +2767,10 @@ class Follower:
         self.tell_fault(fault)
         nothing = snapshot(self.csm, self.csm.server, None, self.no_views())
         if is_answer(fault):
-            self.paths.rotate(-1)
-        if not is_answer(fault) or self.failures % len(self.paths) == 0:
+            self.ways_failed += 1
+            self.paths.rotate(-1 if self.csm.login[1] else 0)
+        if not is_answer(fault) or self.ways_failed >= len(self.paths):
+            self.ways_failed = 0
             self.csm.next_server()
         return None if isinstance(fault, (Unreachable, WrongServer)) else nothing
 
