@@ -63,18 +63,33 @@ def run_with(target: str, faults: Scene, timeout: float, silent: bool) -> Tuple[
     return result, csm
 
 
+def check_taken_unproven(result: Result, csm: SimulatedCsm) -> None:
+    """The sessions could not be noted; the trigger was not held up, and the newest backup is told,
+    though not as a new one."""
+    told = check_truth(result, csm.world, timeout=600)
+    assert (result.code, told["started"], told["triggers"]) == (8, "yes", 1), told["message"]
+    assert len(csm.world.triggers) == len(csm.world.backups_made) == 1
+    assert "it cannot be proven" in told["message"]
+    assert csm.world.backups_made[0][1] in told["message"]
+    assert told["backups"] == []
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("target", TARGETS)
 def test_one_fault(target: str, kind: str) -> None:
-    """At each request in turn, until a run does not reach it. All of them end well: in no case
-    does a rule make that impossible; test_session_slower_than_the_time_out has the one there is.
+    """At each request in turn, until a run does not reach it. All of them end well, but for one:
+    noting gets one request timeout, and a silent view uses it up. The backup is taken all the
+    same; where it is there before a view works, that it is new cannot be proven, and this is told.
     """
     n, hit = 0, True
     while hit and n < TRIGGER[target] + 3 * len(look_of(target)):  # later looks are like these
         n += 1
         fault = functools.partial(SimulatedCsm.inject, n=n, kind=kind)
         result, csm = run_with(target, fault, timeout=600, silent=kind in SILENT)
-        check_one_backup(result, csm.world)
+        if n == TRIGGER[target] - 1 and kind in SILENT and result.code == 8:
+            check_taken_unproven(result, csm)
+        else:
+            check_one_backup(result, csm.world)
         hit = csm.faults[0].left == 0
     assert n > TRIGGER[target] + len(look_of(target))
 
@@ -93,11 +108,14 @@ def test_permanent_fault(target: str, n: int, kind: str) -> None:
     fault = functools.partial(SimulatedCsm.inject, n=n, kind=kind, permanent=True)
     result, csm = run_with(target, fault, timeout=20, silent=kind in SILENT)
     told = check_truth(result, csm.world, timeout=20)
-    if n > TRIGGER[target]:
+    # Where the sessions cannot be noted, the trigger goes out all the same. 401 and 403 mean that
+    # it was not processed; after what makes the program log in again, it is not sent.
+    is_sent = n >= TRIGGER[target] - (0 if kind in LIKE_A_REFUSED_LOGIN else 1)
+    if n > TRIGGER[target] or (is_sent and kind == "slow"):  # its late answer is taken
         expected, started = 8, "yes"
-    elif n == TRIGGER[target] and kind not in ("401", "403"):
+    elif is_sent and kind not in ("401", "403"):
         expected, started = 8, "perhaps"
-    else:  # 401 and 403 mean that the trigger was not processed
+    else:
         expected, started = 4 if kind in LIKE_A_REFUSED_LOGIN else 3, "no"
     assert (result.code, told["started"]) == (expected, started), told["message"]
     assert (expected == 8) or csm.world.attempts == []
@@ -121,6 +139,8 @@ def test_two_faults(seed: int) -> None:
         silent = any(kind in SILENT for _, kind in faults)
         result, csm = run_with(target, inject, timeout=600, silent=silent)
         told = check_truth(result, csm.world, timeout=60)
-        # What two faults can cost: two log-ins refused, or both of the triggers lost.
+        # What two faults can cost: two log-ins refused, both of the triggers lost, or the note.
         refused = (result.code, told["started"]) == (4, "no")
-        assert result.code == 0 or refused or len(triggers_sent(csm)) == 2, told["message"]
+        unproven = result.code == 8 and silent and "it cannot be proven" in told["message"]
+        both_lost = len(triggers_sent(csm)) == 2
+        assert result.code == 0 or refused or unproven or both_lost, told["message"]
