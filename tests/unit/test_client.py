@@ -81,8 +81,9 @@ class Csm:
                 self, server: str, method: str, path: str, times: Any, data: Any, headers: Any
             ) -> Any:
                 token = headers.get("X-Auth-Token")
-                at = waiter.passed()
-                asked = Request(at, server, method, path, data, token, times, self)
+                at = round(waiter.passed(), 3)
+                limits = (round(times[0], 3), round(times[1], 3))
+                asked = Request(at, server, method, path, data, token, limits, self)
                 world.requests.append(asked)
                 return world.call(asked)
 
@@ -302,10 +303,10 @@ def test_a_refused_log_in_is_tried_ever_more_rarely() -> None:
         csm.rules[TOKENS] = answer(status=401)
         csm.client.is_watching = True
         for _ in range(1500):
-            assert isinstance(csm.try_to_read(), c.LoginRefused)
+            assert isinstance(csm.try_to_read(), (c.LoginRefused, c.Unreachable))
             csm.clock.sleep(1.0)
     tried = [each.at for each in csm.paths()]
-    pauses = [later - earlier for earlier, later in zip(tried, tried[1:])]
+    pauses = [round(later - earlier) for earlier, later in zip(tried, tried[1:])]
     assert pauses == [15, 30, 60, 120, 240, 300, 300, 300]
 
 
@@ -337,8 +338,9 @@ def test_meanwhile_the_reason_is_told_again() -> None:
         csm.rules[TOKENS] = message("IWNR0001E", 401)
         first, second = csm.try_to_read(), csm.try_to_read()
     assert len(csm.paths()) == 1
-    assert str(first) == str(second)
-    assert "IWNR1E" in first.message.id
+    assert (type(first), type(second)) == (c.LoginRefused, c.Unreachable)
+    assert str(second) == f"{first}; it is asked again later"
+    assert first.message.id == "IWNR1E"
 
 
 def test_before_the_trigger_a_refused_log_in_is_believed_soon() -> None:
@@ -493,18 +495,59 @@ def test_a_moment_until_which_it_is_tried() -> None:
 
 @pytest.mark.parametrize("may_move", [True, False])
 def test_the_other_server_of_a_pair_is_tried(may_move: bool) -> None:
+    """Once each way has failed on this one; at once where it does not answer."""
     with Csm("one:1", "two:2") as csm:
         csm.rules[PATH] = csm.rules["/other"] = answer(status=500)
         with pytest.raises(c.NoUse):
-            read_with(csm, tries=3, may_move=may_move)
-    asked = [each.server for each in csm.requests if each.path in (PATH, "/other")]
-    assert asked == (["one:1", "two:2", "one:1"] if may_move else ["one:1"] * 3)
+            read_with(csm, tries=5, may_move=may_move)
+    asked = [(each.server, each.path) for each in csm.requests if each.path in (PATH, "/other")]
+    one, two = [("one:1", PATH), ("one:1", "/other")], [("two:2", PATH), ("two:2", "/other")]
+    assert asked == ([*one, *two, one[0]] if may_move else [*one, *one, one[0]])
+
+
+def test_a_server_that_does_not_answer_is_left_at_once() -> None:
+    with Csm("one:1", "two:2") as csm:
+        csm.rules[PATH] = csm.rules["/other"] = requests.ConnectionError("broken")
+        with pytest.raises(c.Unreachable):
+            read_with(csm, tries=3)
+    asked = [(each.server, each.path) for each in csm.requests if each.path in (PATH, "/other")]
+    assert asked == [("one:1", PATH), ("two:2", PATH), ("one:1", PATH)]
+
+
+def test_what_is_firm_is_told_by_both_servers_of_a_pair() -> None:
+    """Twice by each; one that does not answer is waited for 30 s."""
+    with Csm("one:1", "two:2") as csm:
+        csm.rules[PATH] = csm.rules["/other"] = message("IWNR0001E", 400)
+        with pytest.raises(c.Denied):
+            read_with(csm)
+        asked = [each.server for each in csm.requests if each.path in (PATH, "/other")]
+        assert asked == ["one:1", "one:1", "two:2", "two:2"]
+    with Csm("one:1", "two:2") as csm:
+        bad = message("IWNR0001E", 400)
+        broken = requests.ConnectionError("broken")
+        csm.rules[PATH] = lambda asked: bad if asked.server == "one:1" else broken
+        csm.rules["/other"] = csm.rules[PATH]
+        with pytest.raises(c.NotProcessed) as caught:
+            read_with(csm)
+        assert 30.0 < csm.requests[-1].at < 60.0
+        assert "IWNR0001E" in str(caught.value)
+
+
+def test_a_wrong_password_is_not_tried_on_both_servers_twice() -> None:
+    """It must not lock the user."""
+    with Csm("one:1", "two:2") as csm:
+        csm.rules[TOKENS] = answer(status=401)
+        with pytest.raises(c.LoginRefused):
+            csm.client.log_in()
+    assert len(csm.paths()) == 3
 
 
 def test_each_server_is_told_once_with_its_last_fault() -> None:
     tries = c.Tries(0.0).after("a", c.NoUse("1")).after("b", c.Denied("2"))
     tries = tries.after("a", c.Denied("3"))
-    assert (tries.text(), tries.tried, tries.firm) == ("2; 3", 3, 2)
+    assert (tries.text(), tries.tried) == ("2; 3", 3)
+    assert [tries.firm_of(each) for each in "abc"] == [1, 1, 0]
+    assert tries.after("a", c.Denied("4")).firm_of("a") == 2
 
 
 def test_an_odd_reply_is_of_no_use() -> None:
@@ -619,7 +662,10 @@ def test_an_untrusted_server_is_told_by_its_fingerprint(monkeypatch: pytest.Monk
     text = "certificate verify failed: self signed certificate (_ssl.c:1)"
     monkeypatch.setattr(c, "fingerprint_without_sending", lambda server: f"AB:CD of {server}")
     with Csm() as csm:
-        csm.rules[TOKENS] = requests.exceptions.SSLError(text)
+        reason = urllib3.exceptions.SSLError(text)
+        pool: Any = None
+        retried = urllib3.exceptions.MaxRetryError(pool, "/url", reason)
+        csm.rules[TOKENS] = requests.exceptions.SSLError(retried)
         problem = csm.try_to_read()
         assert type(problem) is c.WrongServer
         assert "(certificate verify failed: self signed certificate)" in str(problem)

@@ -52,7 +52,6 @@ TEXTS = {
     "i": "IWNR7777I",
     "t": "text alone",
 }
-ERRORS = "EX"
 GOOD_ENDS = ("", "f", "i")
 RUN_MESSAGES = "smf"
 FIRST = c.Backup("first", "", True, "8", NOTED - 3600, "H1-B1")
@@ -117,8 +116,10 @@ class Facts(NamedTuple):
     rejected: bool = False  # this server refused the last trigger
     excused: bool = False  # X is what it was refused with, and nothing was in doubt
     trace: bool = False  # since the note
-    error: bool = False  # of the run
+    error: bool = False  # of the run; X aside
+    x: bool = False  # the run has told X, which is not what its trigger was refused with
     kind: str = ""  # the run's last message
+    kind_but_x: str = ""  # the same, X aside
     last: Any = c.NO_MESSAGE  # the last one that CSM has shown
     note_server: str = "A"
     note_running: bool = False
@@ -232,15 +233,17 @@ def with_task(facts: Facts, letter: Letter, brought: bool) -> Facts:
     is_own = facts.maybe or facts.busy or facts.accepted
     is_joined = not is_own and not facts.rejected and (facts.trace or facts.note_running)
     if is_joined and letter.later and not brought:
-        facts = facts._replace(error=False, kind="", excused=False)
+        facts = facts._replace(error=False, x=False, kind="", kind_but_x="", excused=False)
     if told == "X" and facts.excused:
         told = ""
     trace = letter.later or told in tuple(RUN_MESSAGES)
     trace = trace or (letter.running and not facts.note_running)
     return facts._replace(
         trace=facts.trace or trace,
-        error=facts.error or told in tuple(ERRORS),
+        error=facts.error or told == "E",
+        x=facts.x or told == "X",
         kind=told or facts.kind,
+        kind_but_x=told if told not in ("", "X") else facts.kind_but_x,
         running=letter.running,
         last=facts.last if letter.message in ("", "gone") else newer(letter.message),
     )
@@ -257,7 +260,8 @@ def after_answer(facts: Facts, name: str, is_last: bool) -> Facts:
     facts = facts._replace(maybe=facts.maybe - 1)
     if name == "refused":
         none = not facts.maybe and not facts.busy
-        return facts._replace(rejected=facts.rejected or is_last or none, excused=none)
+        facts = facts._replace(rejected=facts.rejected or is_last or none, excused=none)
+        return facts._replace(x=False, kind=facts.kind_but_x) if none else facts
     return facts
 
 
@@ -295,7 +299,7 @@ def check_done(world: World, run: Any, facts: Facts) -> None:
         return
     assert facts.trace or facts.note_running, "done without a run"
     assert not facts.running, "done while it runs"
-    assert not facts.error, "done despite an error"
+    assert (facts.error, facts.x) == (False, False), "done despite an error"
     assert facts.kind in GOOD_ENDS, "done with a bad end"
 
 
@@ -320,7 +324,12 @@ def check_failed(world: World, run: Any, facts: Facts) -> None:
     own = facts.accepted or facts.maybe or facts.busy
     is_refused = world.target == "session" and facts.rejected
     assert own or is_refused or facts.brought, "a joined run without a backup is called failed"
-    why = facts.error or facts.kind not in GOOD_ENDS or any("!" in each for each in facts.views)
+    why = (
+        facts.error
+        or facts.x
+        or facts.kind not in GOOD_ENDS
+        or any("!" in each for each in facts.views)
+    )
     is_noted = any(old is not None and not late for old, late in zip(facts.noted, facts.late))
     assert why or is_noted or is_refused, "not noted, and called failed"
 
@@ -497,7 +506,9 @@ class Explorer:
             note_server=server,
             trace=False,
             error=False,
+            x=False,
             kind="",
+            kind_but_x="",
             rejected=False,
             excused=False,
             note_running=running,
@@ -618,7 +629,9 @@ class Explorer:
                 told = facts._replace(
                     trace=False,
                     error=False,
+                    x=False,
                     kind="",
+                    kind_but_x="",
                     note_running=running,
                     running=running,
                     excused=False,

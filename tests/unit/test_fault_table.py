@@ -5,7 +5,7 @@ import http.client
 import itertools
 import socket
 import ssl
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Type
+from typing import Any, Dict, List, NamedTuple, Tuple, Type
 
 import pytest
 import requests
@@ -231,7 +231,7 @@ ERRORS: Tuple[Tuple[BaseException, str], ...] = (
     (of_tls(SELF_SIGNED), "UNTRUSTED"),
     (of_tls(FINGERPRINT), "UNTRUSTED"),
     (of_tls(HOSTNAME), "UNTRUSTED"),
-    (requests.exceptions.SSLError(SELF_SIGNED), "UNTRUSTED"),
+    (requests.exceptions.SSLError(SELF_SIGNED), "LOST"),
     (of_tls("EOF occurred in violation of protocol (_ssl.c:1)"), "LOST"),
     (of_tls("[SSL: TLSV1_ALERT_INTERNAL_ERROR] alert (_ssl.c:1)"), "LOST"),
     (requests.ConnectionError(retried(of_urllib3.SSLError(SELF_SIGNED))), "LOST"),
@@ -355,16 +355,21 @@ FATES: Dict[str, str] = {
 def test_the_fate_of_a_trigger(name: str) -> None:
     problem = c.FAULTS[c.Oddity[name]][COMMAND]("no answer")
     answer = c.answer_of(problem, 3, 7.0)
-    assert answer == (c.Fate[FATES[name]], c.Message(0.0, "no answer"), 3, 7.0)
+    assert answer == c.Answer(c.Fate[FATES[name]], c.NO_MESSAGE, 3, 7.0, "no answer")
+    assert answer.words == "no answer"
 
 
 def test_a_refusal_is_told_in_the_words_of_csm() -> None:
     said = c.Message(5.0, "IWNR0001E no")
-    assert c.answer_of(c.Refused("summary", said), 1, 0.0).message == said
-    without: Optional[Any] = c.Message(5.0, "no id")
-    assert c.answer_of(c.Refused("summary", without), 1, 0.0).message.text == "summary"
+    answer = c.answer_of(c.Refused("summary", said), 1, 0.0)
+    assert (answer.message, answer.words) == (said, "IWNR0001E no")
+    without = c.Message(5.0, "no id")
+    assert c.answer_of(c.Refused("summary", without), 1, 0.0).words == "no id"
+    assert c.answer_of(c.Refused("summary"), 1, 0.0).words == "summary"
 
 
 def test_an_acceptance() -> None:
     said = c.Message(0.0, "IWNR2211I")
-    assert c.answer_of(said, 2, 1.0) == (c.Fate.ACCEPTED, said, 2, 1.0)
+    answer = c.answer_of(said, 2, 1.0)
+    assert answer == c.Answer(c.Fate.ACCEPTED, said, 2, 1.0, "")
+    assert answer.words == "IWNR2211I"

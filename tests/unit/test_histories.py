@@ -2808,6 +2808,26 @@ def test_a_server_that_tells_no_message_of_the_task() -> None:
         assert c.shows_no_message(note, seen._replace(spoke=True)) is False
 
 
+def test_an_error_that_was_seen_before_a_late_refusal_is_kept() -> None:
+    """The last message alone is listed; the run that is joined had an error that is not ours."""
+    run = c.after_send(c.first_state(IDLE, 1800.0), 0.0)
+    run = c.after_look(run, snap(1, "RMQE", ""), PACE)
+    run = c.after_answer(run, answer_of("refused", run, 1.5))
+    assert run.phase is c.Phase.JOINED
+    run = c.after_look(run, snap(2, "MQf", "v"), PACE)
+    step = c.next_step(run, 2.0, PACE)
+    assert isinstance(step, c.BackupFailed), step
+    assert "IWNR0001E" in str(step)
+
+
+def test_the_refusal_that_a_look_showed_before_it_was_known_is_no_error() -> None:
+    run = c.after_send(c.first_state(IDLE, 1800.0), 0.0)
+    run = c.after_look(run, snap(1, "RMX", ""), PACE)
+    run = c.after_answer(run, answer_of("refused", run, 1.5))
+    run = c.after_look(run, snap(2, "MXf", "v"), PACE)
+    assert c.next_step(run, 2.0, PACE) is c.Step.DONE
+
+
 def test_a_refused_backup_that_is_there_all_the_same() -> None:
     """It is the session's alone: a run of a task is joined."""
     run = c.first_state(SESSION, 1800.0)._replace(phase=c.Phase.REFUSED)

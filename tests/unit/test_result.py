@@ -61,7 +61,7 @@ def progress_of(
     progress.server = "csm1:9559"
     progress.tasks = (task,) if task else ()
     progress.note(run, target_of(note, *remarks), views)
-    clock.sleep(7.25)
+    clock.sleep(7.04)
     return progress
 
 
@@ -196,7 +196,7 @@ def test_no_mirror_was_suspended_by_a_session() -> None:
 
 def test_what_goes_besides() -> None:
     progress = progress_of(session("one", FEW), triggers=2, remarks=("remark",))
-    progress.not_noted = "a session could not be noted"
+    progress.not_noted("a session could not be noted")
     assert c.warnings_about(progress) == [
         "remark",
         "a session could not be noted",
@@ -350,7 +350,7 @@ def test_json() -> None:
             },
             {"name": "unseen", "status": "", "state": "", "copy_sets": "", "backup": None},
         ],
-        "seconds": 7.2,
+        "seconds": 7.0,
         "csm_text": "IWNR2212I done",
         "message": failed(progress).text,
         "rule_name": "A rule",
