@@ -310,10 +310,11 @@ class World:
             self.backups_made.append((session.name, str(backup.id)))
             return backup
 
-    def _backup(self, session: Session, cause: Union[Session, Task]) -> None:
+    def _backup(
+        self, session: Session, cause: Union[Session, Task], ran: Optional[float] = None
+    ) -> None:
         """The work of one Backup command, whose outcome is that of `cause`: it waits for the
-        commands before it."""
-        ran = cause.lastRan if isinstance(cause, Task) and self.backup_time == "run" else None
+        commands before it. `ran`: the time of the backup, where it is not that of its end."""
         with session.lock:
             self.sleep(self.backup_seconds)
             if cause.outcome == "severe":
@@ -396,7 +397,7 @@ class World:
 
     def _run(self, task: Task) -> None:
         """The run itself, in a thread of its own."""
-        outcome, broken = task.outcome, False
+        outcome, began, broken = task.outcome, task.lastRan, False
         last: Any = ("IWNR0002W" if outcome == "warning" else "IWNR2212I", task.name)
         backups = [command for _, command in task.steps].count("Backup")  # still to be made
         for name, command in task.steps:
@@ -405,7 +406,7 @@ class World:
                 session = self.session(name)
                 # What is wrong with the task counts; if nothing is, what is wrong with the session.
                 cause: Any = task if outcome in SESSION_OUTCOMES[1:] else session
-                self._backup(session, cause)
+                self._backup(session, cause, began if self.backup_time == "run" else None)
                 if cause.outcome in ("hang", "severe"):
                     return
                 if cause.outcome in ("error", "refuse-http"):

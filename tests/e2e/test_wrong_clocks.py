@@ -72,6 +72,7 @@ def test_backup_has_the_time_of_its_run(
 ) -> None:
     """Its id is lastRan, to the second."""
     csm.world.backup_time, csm.world.storage_offset = "run", offset
+    csm.world.sleep = lambda _: time.sleep(1.1)  # so that its end is in another second
     result = run(csm, clock, "-t", PAYROLL_TASK)
     check_backup(result, csm)
     ran = csm.world.task(PAYROLL_TASK).lastRan
