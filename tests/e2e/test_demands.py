@@ -8,7 +8,7 @@ from csm import SimulatedCsm, World
 from support.checks import check, check_backup, is_login, is_trigger, triggers_sent
 from support.clock import JumpingClock
 from support.program import run_inside, server_options
-from support.scenes import PAYROLL, PAYROLL_TASK, TASK, TASK_ID
+from support.scenes import PAYROLL, PAYROLL_TASK, SESSION, TASK, TASK_ID
 
 SIMPLE = {"task": ["-t", PAYROLL_TASK], "session": ["-S", PAYROLL]}
 both = pytest.mark.parametrize("target", SIMPLE)
@@ -87,6 +87,20 @@ def test_error_of_a_run_that_cannot_be_seen(restricted: SimulatedCsm, denied: st
     check(result, restricted, 7, triggers=1)
     assert "whether a backup was taken cannot be seen" in result.last_line
     assert "IWNR0001E" in result.last_line
+
+
+@pytest.mark.parametrize("status", [403, 500])
+def test_one_of_two_sessions_cannot_be_seen(csm: SimulatedCsm, status: int) -> None:
+    """That is told of it, and not that it has no backup: it has one."""
+    steps = [(PAYROLL, "Backup"), (SESSION, "Backup")]
+    csm.world.add_task(60, "Two", steps, lastRan=csm.world.clock() - 9000)
+    csm.world.session(SESSION).view = status
+    result = run_inside(*server_options(csm), "-t", "Two", "--timeout", "300")
+    check(result, csm, 8, triggers=1)
+    made = dict(csm.world.backups_made)
+    assert f"backup TAKEN ({made[PAYROLL]} " in result.last_line
+    assert f'NO backup in session "{SESSION}"' not in result.last_line
+    assert "cannot be" in result.last_line
 
 
 @pytest.mark.parametrize("option", ["--check", "--no-wait"])
