@@ -45,7 +45,7 @@ def test_standby_at_the_moment_of_the_trigger(
 
 
 @both
-@pytest.mark.parametrize("kind", ["401", "403", "503", "html"])
+@pytest.mark.parametrize("kind", ["401", "403", "500", "503", "html", "reset-before"])
 def test_standby_that_says_nothing_of_use(pair: Pair, target: str, kind: str) -> None:
     """From the moment of the trigger on; the other one gets it, sooner or later."""
     first, second = pair
