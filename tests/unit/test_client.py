@@ -271,7 +271,7 @@ def test_no_token(data: Any) -> None:
         (answer(status=403), "LoginRefused"),
         (message("IWNR0001E", 500), "LoginRefused"),
         (answer(status=400), "LoginRefused"),
-        (answer(status=302), "WrongServer"),
+        (answer(status=302), "NotCsm"),
         (answer(status=500), "NoUse"),
         (answer(status=503), "NoUse"),
         (HTML, "LoginRefused"),
