@@ -275,6 +275,6 @@ def test_run_joined_after_a_refusal_that_makes_no_backup() -> None:
         result = run_inside(*server_options(csm), "-t", TASK)
         assert result.code == 7
         assert result.out == ""
-        assert "looking whether there is a run all the same" in result.err
+        assert "IWNR0004E" in result.err
         assert len(csm.world.attempts) == 2
         assert (len(csm.world.triggers), csm.world.backups_made) == (1, [])

@@ -138,7 +138,10 @@ def test_first_of_the_pair_is_no_use(pair: Pair, trouble: str, target: str) -> N
     short = ["--request-timeout", "1.5"] if trouble == "silent" else []
     result = run_inside(*server_options(first, second), *TARGETS[target], "--json", *short)
     check_one_backup(result, first.world)
-    assert triggers_sent(first) == []
+    # Of a session nothing is read but its view: where that fails, the trigger itself may be what
+    # finds out, and is then sent to the other one.
+    finds_out = (trouble, target) == ("dead in mid-start", "session")
+    assert len(triggers_sent(first)) <= int(finds_out)
 
 
 @pytest.mark.parametrize("kind", ["500", "html", "empty", "silent-before", "reset-before"])
