@@ -1,9 +1,10 @@
 """The program as an administrator meets it: in a real pseudo-terminal."""
 
+import contextlib
 import re
 import subprocess
 import time
-from typing import Dict, Iterator, List
+from typing import Dict, Iterator, List, Optional
 
 import pytest
 
@@ -32,9 +33,14 @@ def terminal() -> Iterator[Terminal]:
 
 
 def last_shown(text: str) -> str:
-    """The last line as it is left on the screen: without what it was written over."""
+    """The last line as it is left on the screen: without what it was written over, and plain."""
     last = text.rstrip().rpartition("\n")[2].rpartition("\r")[2]
-    return last[3:] if last.startswith("\x1b[K") else last
+    return plain(last[3:] if last.startswith("\x1b[K") else last)
+
+
+def plain(text: str) -> str:
+    """Without colours."""
+    return re.sub(r"\x1b\[[\d;]*m", "", text)
 
 
 # --- The line that is kept up to date -----------------------------------------------------------
@@ -47,8 +53,12 @@ def test_live_line(terminal: Terminal) -> None:
         ((_, backup_id),) = csm.world.backups_made
     text = terminal.text.replace("\r\n", "\n")
     live = re.findall(r"\r(?:\x1b\[K)?([^\r\n\x1b]+)(?=\r)", text)
-    assert len({re.sub(r"\W.*", "", part) for part in live}) > 1  # the time passes
-    assert any("IWNR" in part and "running" in part for part in live)
+    form = r"waiting for the task to end: (\d+) s, (\d+) s left; (.*)"
+    told = [re.match(form, part) for part in live]
+    shown = [each.groups() for each in told if each]
+    assert len({passed for passed, _, _ in shown}) > 1  # the time passes
+    assert all(1799 <= int(passed) + int(left) <= 1800 for passed, left, _ in shown)
+    assert any(message.startswith("IWNR2211I ") for _, _, message in shown)
     assert max(map(len, live)) < COLUMNS  # else the terminal would break the line
     last = last_shown(terminal.text)
     assert last.startswith("verified")
@@ -80,9 +90,44 @@ def test_no_live_line_without_terminal(stdout: str, terminal: Terminal) -> None:
     assert "\r" not in result.err
     assert "\x1b" not in result.err
     assert "INFO" in result.err
-    assert "\x1b" not in terminal.text
+    assert "\x1b" not in plain(terminal.text)  # but the outcome, on a terminal
+    assert "\x1b" not in result.out
     assert "\r" not in result.out
     assert len((terminal.text + result.out).splitlines()) == 1
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_live_line_is_as_wide_as_the_terminal(width: int) -> None:
+    """It is cut between two words, so that no id loses its end."""
+    terminal = Terminal(width)
+    with contextlib.closing(terminal), SimulatedCsm(backup_seconds=1.5) as csm:
+        terminal.start(*server_options(csm), "-t", PAYROLL_TASK)
+        assert terminal.end() == 0
+    live = re.findall(r"\r\x1b\[K([^\r\n\x1b]+)(?=\r)", terminal.text.replace("\r\n", "\n"))
+    assert live
+    assert max(map(len, live)) < width
+    if width > 160:
+        assert any(part.endswith("has started running.") for part in live)
+    for part in live:
+        assert not re.search(r"IWNR\d{0,3}$|IWNR2211$", part)
+
+
+@pytest.mark.parametrize(("outcome", "colour"), [("good", "32"), ("error", "31")])
+@pytest.mark.parametrize("value", [None, "", "1"])
+def test_outcome_stands_out(
+    outcome: str, colour: str, value: Optional[str], terminal: Terminal
+) -> None:
+    """Bold, green or red: unless NO_COLOR is set, and not empty."""
+    with SimulatedCsm(backup_seconds=0.02) as csm:
+        csm.world.task(PAYROLL_TASK).outcome = outcome
+        terminal.env = {} if value is None else {"NO_COLOR": value}
+        terminal.start(*server_options(csm), "-t", PAYROLL_TASK)
+        terminal.end()
+    word = "verified" if outcome == "good" else "failed"
+    shown = f"\x1b[1;{colour}m{word}\x1b[0m: "
+    assert (shown in terminal.text) == (not value)
+    assert terminal.text.count("m" + word) == (not value)
+    assert plain(terminal.text).count(f"{word}: ") == 1
 
 
 def test_quiet_on_terminal(terminal: Terminal) -> None:
@@ -113,7 +158,7 @@ def rows_of_table(lines: List[str], first: str) -> List[Dict[str, str]]:
     places = [*heads, None]
     rows = []
     for line in lines[at + 1 : -1]:
-        if re.match("SESSION  ", line):
+        if re.match("SESSION  |step ", line):
             break
         assert all(line[place - 2 : place].strip() == "" for place in list(heads)[1:]), line
         cells = [line[slice(*ends)].rstrip() for ends in zip(places, places[1:])]
@@ -127,7 +172,7 @@ def test_list(terminal: Terminal) -> None:
         terminal.start(*server_options(csm), "--list", stderr=subprocess.DEVNULL)
         assert terminal.end() == 0
         assert csm.world.attempts == []
-        lines = terminal.text.replace("\r\n", "\n").splitlines()
+        lines = plain(terminal.text).replace("\r\n", "\n").splitlines()
         tasks = {str(task.id): task for task in csm.world.tasks}
         sessions = {each.name: each for each in csm.world.sessions if each.rulesname == SGC}
     task_rows, session_rows = (rows_of_table(lines, first) for first in ("ID", "SESSION"))
@@ -156,11 +201,15 @@ def test_check(target: List[str], terminal: Terminal) -> None:
         terminal.start(*server_options(csm), *target, "--check", stderr=subprocess.DEVNULL)
         assert terminal.end() == 0
         assert csm.world.attempts == []
-    lines = terminal.text.replace("\r\n", "\n").splitlines()
+    lines = plain(terminal.text).replace("\r\n", "\n").splitlines()
     assert lines[-1].startswith("checked")
     tasks, sessions = (rows_of_table(lines, first) for first in ("ID", "SESSION"))
     assert [each["TASK"] for each in tasks] == [LONG_TASK] * (target[0] == "-t")
-    assert [each["SESSION"] for each in sessions][:1] == [LONG_SESSION]
+    is_task = target[0] == "-t"
+    assert [each["SESSION"] for each in sessions] == [LONG_SESSION] + [PAYROLL] * is_task
+    steps = [line for line in lines if line.startswith("step ")]
+    names = [LONG_SESSION, PAYROLL] if is_task else []
+    assert [step.partition("  ")[2] for step in steps] == [f"{name}: Backup" for name in names]
 
 
 # --- Prompts ------------------------------------------------------------------------------------

@@ -20,6 +20,13 @@ def hang(host, *args, **options):
     return real(host, *args, **options)
 socket.getaddrinfo = hang
 """
+NO_HOST_NAME = """
+import socket, time
+def hang():
+    open(__file__ + ".asked", "w").close()
+    time.sleep(600)
+socket.gethostname = hang
+"""
 NO_MODULE = """
 import time
 open(__file__ + ".asked", "w").close()

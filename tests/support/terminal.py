@@ -8,7 +8,7 @@ import struct
 import subprocess
 import termios
 import time
-from typing import Any, Callable
+from typing import Any, Callable, Dict
 
 from support.program import start_program
 
@@ -16,11 +16,12 @@ COLUMNS = 80
 
 
 class Terminal:
-    """A terminal of 80 columns, and a program in it."""
+    """A terminal of 80 columns unless told otherwise, and a program in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, columns: int = COLUMNS) -> None:
+        self.env: Dict[str, str] = {}  # what is in it besides
         self.master, self.slave = os.openpty()
-        fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, COLUMNS, 0, 0))
+        fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         self.text = ""
 
     def start(self, *argv: str, **streams: Any) -> "subprocess.Popen[bytes]":
@@ -33,7 +34,10 @@ class Terminal:
         for name in ("stdin", "stdout", "stderr"):
             streams.setdefault(name, self.slave)
         self.process = start_program(
-            *argv, env={"TERM": "xterm", "LANG": "C.UTF-8"}, preexec_fn=own_terminal, **streams
+            *argv,
+            env={"TERM": "xterm", "LANG": "C.UTF-8", **self.env},
+            preexec_fn=own_terminal,
+            **streams,
         )
         return self.process
 
