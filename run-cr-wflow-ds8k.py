@@ -15,7 +15,7 @@ exit codes:  0 a new, valid backup (--no-wait: accepted; --check, --list, --min-
 
 How to audit this file. Sections 1 to 5 are names, values, and what CSM's JSON is read into.
 Part I, sections 6 to 11, is what can start something or decide a verdict: read it with care.
-Part II, sections 12 to 17, starts nothing and decides no verdict.
+Part II, sections 12 to 17, starts nothing. It decides --min-interval, and tells.
 
 CSM is read into immutable snapshots. Pure functions turn the snapshot of before and the looks
 since into evidence, a verdict and the next step; one small loop carries the steps out:
@@ -298,6 +298,10 @@ class LoginRefused(NotProcessed):
     code = ExitCode.LOGIN
     hint = "check user and password"
     firm = True
+
+
+class HeldBack(LoginRefused):
+    """A log-in that was refused is not tried again yet: nothing was sent."""
 
 
 class Denied(NotProcessed):
@@ -750,7 +754,7 @@ class Oddity(enum.Enum):
 
     UNTRUSTED = "the server's certificate is not trusted: nothing was sent"
     UNSENT = "no connection could be made: nothing was sent"
-    LOST = "it was sent, and no whole answer came"
+    LOST = "no whole answer came: what cannot be told counts as sent"
     REDIRECT = "3xx: this is not CSM"
     TOKEN = "401: the token is unknown or expired, so it was not processed"
     FORBIDDEN = "403 without a message: the token, or this user's rights; it was not processed"
@@ -772,7 +776,7 @@ FAULTS: Dict[Oddity, Tuple[Type[Problem], Type[Problem], Type[Problem]]] = {
     Oddity.FORBIDDEN: (LoginRefused, Denied, Denied),
     Oddity.REFUSED: (LoginRefused, Denied, Refused),
     Oddity.BUSY: (NoUse, NoUse, Busy),
-    Oddity.NO_JSON: (NoUse, NoUse, OutcomeUnknown),
+    Oddity.NO_JSON: (LoginRefused, NoUse, OutcomeUnknown),
     Oddity.USELESS: (NoUse, NoUse, OutcomeUnknown),
 }
 
@@ -788,7 +792,7 @@ def oddity_of(purpose: Purpose, reply: Reply) -> Optional[Oddity]:
     odd = oddity_of_status(reply)
     if odd is not None:
         return odd
-    if purpose is not Purpose.LOG_IN and reply.data is None:
+    if reply.data is None:
         return Oddity.NO_JSON
     if purpose is Purpose.COMMAND and reply.message.severity not in ("I", "W"):
         return Oddity.USELESS
@@ -955,7 +959,7 @@ class Worker:
 
 
 class Waiter:
-    """The clock of the call, and its ear for signals: every wait of the main thread is here."""
+    """The clock of the call, and its ear for signals."""
 
     def __init__(self, clock: Clock, signals: Signals) -> None:
         self.clock = clock
@@ -1075,7 +1079,6 @@ class Sent(NamedTuple):
     path: str
     line: Line
     call: Call
-    began: float
 
     def text(self) -> str:
         return f"{self.server}: {self.method} {self.path}"
@@ -1123,6 +1126,7 @@ class Patience(NamedTuple):
 
     until: float = NEVER  # seconds since the call began; the deadline ends it anyway
     tries: float = NEVER
+    silent_tries: float = NEVER  # where the last one got no answer
     may_move: bool = True  # to the other server of a pair
 
 
@@ -1239,7 +1243,8 @@ class Csm:
         passed = self.waiter.passed()
         never_in = not self._was_in and passed > tries.began + self.pace.first_contact
         is_late = passed >= patience.until or self.time_left() < self.pace.last_try
-        is_enough = tries.tried >= patience.tries or self._is_believed(tries, fault, patience)
+        most = patience.tries if is_answer(fault) else min(patience.tries, patience.silent_tries)
+        is_enough = tries.tried >= most or self._is_believed(tries, fault, patience)
         if never_in or is_late or is_enough:
             raise type(fault)(tries.text(), fault.message) from None
 
@@ -1290,7 +1295,7 @@ class Csm:
         if self.server in self._tokens:
             return
         if self.waiter.passed() < self._login_at.get(self.server, 0.0):
-            raise Unreachable(f"{self._login_refused}; it is asked again later")
+            raise HeldBack(f"{self._login_refused}; it is asked again later")
         try:
             secret = self._log_in(until)
         except LoginRefused as fault:
@@ -1364,7 +1369,7 @@ class Csm:
         call = line.start(
             self.server, method, path, (connect, max(limit, 0.01)), data=form, headers=headers
         )
-        return Sent(purpose, self.server, method, path, line, call, self.waiter.passed())
+        return Sent(purpose, self.server, method, path, line, call)
 
     def _finish(self, sent: Sent) -> Reply:
         """The answer to a request, or the exception that FAULTS has for what came."""
@@ -1576,8 +1581,8 @@ def note_session(
     -S names the session, a list without the session raises NotFound."""
     must_exist = known is not None or name == csm.config.session_name
     paths = collections.deque([path_of_session(name), SHORT_LIST])
-    tries = NEVER if len(csm.servers) == 1 else 3  # the trigger may find the other one of a pair
-    patience = Patience(until=until, tries=tries, may_move=False)
+    silent = NEVER if len(csm.servers) == 1 else 2  # the trigger may find the other one of a pair
+    patience = Patience(until=until, silent_tries=silent, may_move=False)
 
     def parse(reply: Reply) -> Session:
         if reply.path == SHORT_LIST and must_exist:
@@ -1757,10 +1762,10 @@ class Evidence(NamedTuple):
     noted: Tuple[Optional[Noted], ...]
     last: Message  # the last one seen, at first the note's
     spoke: bool = False  # `last` is a message of this run
+    earlier: Message = NO_MESSAGE  # of this run, the last one with another id than `last`
     errors: Tuple[Message, ...] = ()  # messages of this run that tell of an error
     begun: bool = False  # there is a trace of a run
-    completed: bool = False  # CSM has answered that the session's Backup is done
-    must_look: bool = False  # since then nobody has looked
+    must_look: bool = False  # since CSM has answered that a Backup is done, nobody has looked
     ended_at: Optional[float] = None  # the first look at its end, or the last new message then
     proofs: Tuple[Proof, ...] = ()  # of each session, in the last look
     has_backups: bool = False  # when all were seen last, each showed a new one, valid or not
@@ -1917,11 +1922,20 @@ def observe_task(
     first = None if added else seen.ended_at
     return seen._replace(
         last=added[-1] if added else seen.last,
+        earlier=told_before(seen, added),
         spoke=seen.spoke or bool(added),
         errors=seen.errors + tuple(each for each in added if each.is_error),
         begun=begun,
         ended_at=since(first, begun and not new.running, at),
     )
+
+
+def told_before(seen: Evidence, added: List[Message]) -> Message:
+    """Of this run, the last message with another id than its newest: that one may turn out to be
+    the refusal of our own trigger."""
+    own = [seen.earlier, *([seen.last] if seen.spoke else []), *added]
+    others = [each for each in own if each.id != own[-1].id]
+    return others[-1] if others else NO_MESSAGE
 
 
 def observe_mute_task(old: Task, seen: Evidence, look: Snapshot, pace: Pace) -> Evidence:
@@ -2196,7 +2210,7 @@ def after_acceptance(run: RunState, answer: Answer) -> RunState:
     """Only this makes a run surely our own."""
     seen = run.seen._replace(at=answer.at, looked=0.0, blind=0.0)
     if run.note.task is None and answer.message.id == COMPLETED:
-        seen = seen._replace(completed=True, must_look=True, ended_at=answer.at)
+        seen = seen._replace(must_look=True, ended_at=answer.at)
     return run._replace(phase=Phase.STARTED, seen=seen, accepted=answer.message)
 
 
@@ -2240,7 +2254,9 @@ def without_refusal(run: RunState) -> RunState:
     errors = tuple(each for each in run.seen.errors if each.id != run.refusal)
     seen = run.seen._replace(errors=errors)
     if seen.last.id == run.refusal:
-        seen = seen._replace(last=last_noted(run.note), spoke=False)
+        spoke = bool(seen.earlier.text)
+        last = seen.earlier if spoke else last_noted(run.note)
+        seen = seen._replace(last=last, spoke=spoke, earlier=NO_MESSAGE)
     return run._replace(seen=seen)
 
 
@@ -2637,7 +2653,9 @@ class Follower:
 
     def send(self) -> None:
         """The state is PENDING before anything is sent: a signal must not find "no"."""
-        self.csm.waiter.sleep(self.pause_before_send())
+        self.csm.waiter.sleep(self.until_deadline(self.pause_before_send()))
+        if self.now() >= self.run.deadline:
+            return
         if self.must_leave():
             self.has_left = True
             self.move()
@@ -2699,7 +2717,8 @@ class Follower:
                 answer = answer_of(result, number, self.now())
                 self.tell_answer(answer, f"{result}")
                 self.run = after_answer(self.run, answer)
-                self.csm.use(sent.server)  # a refusal is that server's, whoever was asked since
+                if self.run.is_refused_here and self.run.phase in (Phase.REFUSED, Phase.IN_DOUBT):
+                    self.csm.use(sent.server)  # it is that server's, whoever was asked since
                 if isinstance(result, (Unreachable, WrongServer)):
                     self.failures += 1
                     self.csm.next_server()
@@ -2720,7 +2739,7 @@ class Follower:
 
     def look_again(self) -> None:
         """Pause, unless an answer comes meanwhile; then look."""
-        pause = max(0.0, min(self.pause_before_look(), self.run.deadline - self.now()))
+        pause = self.until_deadline(self.pause_before_look())
         if self.open:
             self.csm.waiter.sleep_unless(pause, self.has_answer)
         else:
@@ -2737,6 +2756,9 @@ class Follower:
             self.run = after_no_answer(self.run, self.now(), self.pace, is_pending)
         else:
             self.run = after_look(self.run, found, self.pace)
+
+    def until_deadline(self, pause: float) -> float:
+        return max(0.0, min(pause, self.run.deadline - self.now()))
 
     def pause_before_send(self) -> float:
         """None, unless the last try failed."""
@@ -2763,7 +2785,7 @@ class Follower:
     def after_fault(self, fault: NotProcessed) -> Optional[Snapshot]:
         """An answer that is of no use shows nothing, and yet CSM has answered."""
         self.failures += 1
-        self.silent = self.csm.server
+        self.silent = "" if isinstance(fault, HeldBack) else self.csm.server
         self.tell_fault(fault)
         nothing = snapshot(self.csm, self.csm.server, None, self.no_views())
         if is_answer(fault):
@@ -2772,7 +2794,8 @@ class Follower:
         if not is_answer(fault) or self.ways_failed >= len(self.paths):
             self.ways_failed = 0
             self.csm.next_server()
-        return None if isinstance(fault, (Unreachable, WrongServer)) else nothing
+        is_silent = isinstance(fault, (Unreachable, WrongServer, NotCsm, HeldBack))
+        return None if is_silent else nothing
 
     def tell_fault(self, fault: NotProcessed) -> None:
         self.faults = (*self.faults[:1], str(fault))
@@ -3098,7 +3121,7 @@ class Console:
         self.clock = clock
         self.has_live_line = False
         self._workers: Dict[str, Worker] = {}
-        self._stuck: Set[str] = set()  # streams that did not take a line in time
+        self._late: Dict[str, Call] = {}  # of a stream that did not take its last line in time
 
     def log(self, level: str, text: str) -> None:
         """A line of progress."""
@@ -3124,15 +3147,17 @@ class Console:
             self._write("stderr", self.CLEAR + fitting(printable(text), columns_of("stderr")))
             self.has_live_line = True
 
-    def _write(self, name: str, text: str) -> bool:
+    def _write(self, name: str, text: str, patience: float = PATIENCE) -> bool:
         """Where lines are printed, each in a worker: a stream that is full, as that of a pager that
         was left, must not hold the trigger up."""
-        if name in self._stuck:
+        late = self._late.pop(name, None)
+        if late is not None and not late.ends_within(patience):
+            self._late[name] = late
             return False
         worker = self._workers.setdefault(name, Worker())
         call = worker.start(lambda: write_to(name, text))
-        if not call.ends_within(self.PATIENCE):
-            self._stuck.add(name)
+        if not call.ends_within(patience):
+            self._late[name] = call
             return False
         return bool(call.result())
 
@@ -3222,8 +3247,7 @@ def lacks_copy_sets(shown: Shown) -> bool:
 
 
 class Progress:
-    """THE ONE OBJECT THAT CHANGES besides the client and the loop: what is known so far, for a
-    signal or a problem to report."""
+    """What is known so far, for a signal or a problem to report."""
 
     def __init__(self, console: Console, waiter: Waiter, pace: Pace) -> None:
         self.console = console
@@ -3624,20 +3648,32 @@ def text_of_taken(code: ExitCode, progress: Progress) -> str:
     """What a person at 3 a.m. needs first: is there a backup?"""
     if progress.started == "no":
         return "nothing was started"
-    missing_ones = [f'"{each.name}"' for each in progress.sessions if not each.backup]
-    if len(missing_ones) < len(progress.sessions):
-        rest = f"; NO backup in session {', '.join(missing_ones)}" if missing_ones else ""
-        return f"backup TAKEN ({text_of_backups(progress)}){rest}"
-    if not is_all_noted(progress):
+    if any(each.backup for each in progress.sessions):
+        return f"backup TAKEN ({text_of_backups(progress)}){text_of_others(progress)}"
+    if not progress.sessions or unseen_names(progress):
         return "whether a backup was taken cannot be seen"
     return "NO backup" if code is ExitCode.FAILED else "no new backup was seen"
 
 
-def is_all_noted(progress: Progress) -> bool:
-    """Can a new backup of each session be told from an old one?"""
-    if progress.run is None or not progress.sessions:
-        return False
-    return all(each is not None and not each.is_late for each in progress.run.seen.noted)
+def text_of_others(progress: Progress) -> str:
+    """Of the sessions that show no new backup, where another one does."""
+    unseen = unseen_names(progress)
+    names = [each.name for each in progress.sessions if not each.backup]
+    none = ", ".join(f'"{each}"' for each in names if each not in unseen)
+    unknown = ", ".join(f'"{each}"' for each in names if each in unseen)
+    text = f"; NO backup in session {none}" if none else ""
+    return text + (f"; whether in session {unknown} cannot be seen" if unknown else "")
+
+
+def unseen_names(progress: Progress) -> List[str]:
+    """The sessions of which a new backup could not be told from an old one."""
+    noted = progress.run.seen.noted if progress.run is not None else ()
+    pairs = zip(progress.sessions, noted)
+    return [shown.name for shown, note in pairs if is_unseen(shown, note)]
+
+
+def is_unseen(shown: Shown, noted: Optional[Noted]) -> bool:
+    return shown.session is None or noted is None or noted.is_late
 
 
 def text_of_next(code: ExitCode, progress: Progress) -> str:
@@ -4204,7 +4240,7 @@ class Source:
         return read_within(self.waiter, self.args.timeout, lambda: read_line_of(chosen))
 
     def from_environment(self, name: str) -> Optional[str]:
-        """Where there is neither a terminal to ask at, it is empty."""
+        """None: it is not set, and the next source is asked."""
         return environment(name) if name in os.environ else None
 
     def from_prompt(self, typed: Callable[[], str]) -> Optional[str]:
@@ -4250,7 +4286,7 @@ def read_line_of(path: str) -> str:
 
 # --- 17. main -------------------------------------------------------------------------------------
 
-# THE ONE WAY TO 0: a call that ended with one of these words.
+# THE ONE WAY TO 0, but for --help and --version: a call that ended with one of these words.
 EXIT_CODES: Dict[str, ExitCode] = {each.value: ExitCode.OK for each in Outcome}
 
 
