@@ -2543,6 +2543,7 @@ def test_the_first_evidence() -> None:
         errors=(),
         begun=False,
         completed=False,
+        must_look=False,
         ended_at=None,
         proofs=(c.Proof.UNSEEN, c.Proof.UNPROVABLE),
         has_backups=False,
@@ -2641,6 +2642,25 @@ def test_the_late_refusal_of_the_last_one_in_doubt_begins_the_looking_anew() -> 
     assert (run.phase, run.triggers, run.seen.looked) == (c.Phase.REFUSED, 0, 0.0)
     assert (run.seen.at, run.trouble, run.refusal) == (67.0, "IWNR9999E refused", "IWNR9999E")
     assert c.next_step(run, 67.0, PACE) is c.Step.LOOK
+
+
+def test_the_last_answer_of_csm_is_remembered() -> None:
+    """Where it has an id: an answer without one does not take its place."""
+    run = c.after_send(c.first_state(IDLE, 1800.0), 0.0)
+    assert run.answered == c.NO_MESSAGE
+    run = c.after_answer(run, answer_of("busy", run, 1.0))
+    assert run.answered == c.NO_MESSAGE
+    run = c.after_answer(run, answer_of("refused", run, 2.0))
+    assert run.answered == c.Message(0.0, "IWNR9999E refused")
+    run = c.after_answer(run, answer_of("lost", run, 3.0))
+    assert run.answered == c.Message(0.0, "IWNR9999E refused")
+
+
+def test_when_the_first_trigger_may_be_sent() -> None:
+    run = c.first_state(IDLE, 1800.0)
+    assert c.may_start(run) is True
+    assert c.may_start(run._replace(triggers=1)) is False
+    assert c.may_start(run._replace(phase=c.Phase.REFUSED)) is False
 
 
 def test_a_backup_that_is_completed_has_ended() -> None:

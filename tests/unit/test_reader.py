@@ -143,6 +143,13 @@ def test_the_id_of_a_message_is_kept_whatever_is_secret() -> None:
     assert reader.clean("IWNR02211I IWNR") == "IWNR02211I ***"
 
 
+@pytest.mark.parametrize("secret", ["IWNR0001E", "IWNR0001E-pass", "x IWNR0001E"])
+def test_an_id_that_is_the_secret_is_not_kept(secret: str) -> None:
+    """Nor one with which it begins, or that is in it."""
+    assert c.Reader(c.Secret(secret)).clean(f"{secret} done") == "*** done"
+    assert c.Reader(c.Secret("another one")).clean(f"{secret} done") == f"{secret} done"
+
+
 @pytest.mark.parametrize("text", ["IWNR0001E:s3cret", "IWNR0001E(s3cret)", "IWNR0001E,s3cret x"])
 def test_no_more_than_the_id_is_kept(text: str) -> None:
     assert "s3cret" not in c.Reader(c.Secret("s3cret")).clean(text)
