@@ -2840,7 +2840,9 @@ class Follower:
         if None not in views:
             self.faults = ()
         self.viewed_at = self.now()
-        self.views = tuple(new or old for new, old in zip(views, self.views))
+        rows = zip(self.run.seen.noted, views, self.views)
+        server = self.csm.server
+        self.views = tuple(usable_view(noted, new, server) or old for noted, new, old in rows)
         return tuple(views)
 
     def read_session(self, name: str) -> Session:
