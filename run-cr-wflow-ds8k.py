@@ -2951,6 +2951,8 @@ def list_all(csm: Csm) -> Ending:
     """The tasks, and the Safeguarded Copy sessions; one that cannot be read hides no other."""
     tasks = read_tasks(csm).tasks
     names = csm.read(collections.deque([SHORT_LIST]), lambda reply: safeguarded_in(csm, reply))
+    if not tasks:
+        csm.progress.log("WARNING", "no task is listed: CSM is starting, or this user sees none")
     views = [list_session(csm, name) for name in names]
     csm.progress.listed(csm.server, tasks, tuple(names), tuple(views))
     csm.progress.shows_table = True
