@@ -19,7 +19,7 @@ from support.program import (
     outcome_words,
     run_program,
 )
-from support.scenes import OUTCOMES, run_outcome
+from support.scenes import OUTCOMES, Outcome, run_outcome
 
 TEXT = README.read_text(encoding="utf-8")
 PLAIN = re.sub(r"^ *```.*?^ *```$", "", TEXT, flags=re.M | re.S)  # without blocks of code
@@ -191,6 +191,19 @@ def test_audit() -> None:
             ["sh", "-c", f"{define}\n{line}"], cwd=TOP, stdout=subprocess.PIPE, check=False
         )
         assert int(done.stdout) == int(re.findall(r"# (\d+):", line)[0]), line
+
+
+def test_words_at_3_am() -> None:
+    """The verdicts by which the page tells what to do are those that are printed."""
+    text = section("A run that half failed")
+    told = [word for word in re.findall(r"^\*\*`([^`]+)`\*\*", text, re.M) if ":" in word]
+    not_valid = Outcome(8, "unknown", 1, options=("--timeout", "30"), task="invalid")
+    runs = (OUTCOMES["failed"], OUTCOMES["failed after the backup"], not_valid, OUTCOMES["unknown"])
+    assert len(told) == len(runs)
+    for words, outcome in zip(told, runs):
+        line = run_outcome(outcome).last_line
+        pattern = re.escape(words).replace(r"\.\.\.", ".*?")
+        assert re.match(f"run-cr-wflow-ds8k: {pattern}", line), line
 
 
 # --- JSON ---------------------------------------------------------------------------------------
