@@ -303,7 +303,7 @@ def test_a_refused_log_in_is_tried_ever_more_rarely() -> None:
         csm.rules[TOKENS] = answer(status=401)
         csm.client.is_watching = True
         for _ in range(1500):
-            assert isinstance(csm.try_to_read(), (c.LoginRefused, c.Unreachable))
+            assert isinstance(csm.try_to_read(), (c.LoginRefused, c.HeldBack))
             csm.clock.sleep(1.0)
     tried = [each.at for each in csm.paths()]
     pauses = [round(later - earlier) for earlier, later in zip(tried, tried[1:])]
@@ -338,7 +338,7 @@ def test_meanwhile_the_reason_is_told_again() -> None:
         csm.rules[TOKENS] = message("IWNR0001E", 401)
         first, second = csm.try_to_read(), csm.try_to_read()
     assert len(csm.paths()) == 1
-    assert (type(first), type(second)) == (c.LoginRefused, c.Unreachable)
+    assert (type(first), type(second)) == (c.LoginRefused, c.HeldBack)
     assert str(second) == f"{first}; it is asked again later"
     assert first.message.id == "IWNR1E"
 

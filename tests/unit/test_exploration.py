@@ -376,6 +376,7 @@ def canonical(run: Any, facts: Facts) -> Tuple[Any, Facts]:
         now=now,
         last=last,
         errors=seen.errors[:1],
+        earlier=seen.earlier._replace(seconds=NOTED - 1) if seen.earlier.text else seen.earlier,
         ended_at=clipped(None if ended is None else ended + shift, now_at, PACE.grace),
         backed_since=clipped(None if backed is None else backed + shift, now_at, PACE.settle),
         severe_since=clipped(

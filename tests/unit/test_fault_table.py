@@ -29,7 +29,7 @@ CELLS: Dict[str, Tuple[str, str, str]] = {
     "FORBIDDEN": ("LoginRefused", "Denied", "Denied"),
     "REFUSED": ("LoginRefused", "Denied", "Refused"),
     "BUSY": ("NoUse", "NoUse", "Busy"),
-    "NO_JSON": ("NoUse", "NoUse", "OutcomeUnknown"),
+    "NO_JSON": ("LoginRefused", "NoUse", "OutcomeUnknown"),
     "USELESS": ("NoUse", "NoUse", "OutcomeUnknown"),
 }
 
@@ -76,6 +76,7 @@ KINDS = (
     ("WrongServer", 3, True, True),
     ("NotCsm", 3, True, True),
     ("LoginRefused", 4, True, True),
+    ("HeldBack", 4, True, True),
     ("Denied", 6, True, True),
     ("TokenLost", 6, False, True),
     ("Standby", 6, False, True),
@@ -156,7 +157,7 @@ REFUSED = thrice("REFUSED")
 ROWS = (
     Row(
         list(range(200, 300)),
-        no_json=("", "NO_JSON", "NO_JSON"),
+        no_json=thrice("NO_JSON"),
         nothing=("", "", "USELESS"),
         good=("", "", ""),
         bad=REFUSED,

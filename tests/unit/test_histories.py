@@ -2542,7 +2542,6 @@ def test_the_first_evidence() -> None:
         spoke=False,
         errors=(),
         begun=False,
-        completed=False,
         must_look=False,
         ended_at=None,
         proofs=(c.Proof.UNSEEN, c.Proof.UNPROVABLE),
@@ -2663,12 +2662,39 @@ def test_when_the_first_trigger_may_be_sent() -> None:
     assert c.may_start(run._replace(phase=c.Phase.REFUSED)) is False
 
 
+def test_the_message_before_the_last_is_kept() -> None:
+    """The last one may turn out to be the refusal of our own trigger: then that one counts."""
+    run = c.after_send(c.first_state(IDLE, 1800.0), 0.0)
+    for at, shown in ((1, "RMQs"), (2, "RMQX"), (3, "RMQX")):
+        run = c.after_look(run, snap(at, shown, ""), PACE)
+        assert run.seen.last.text == c.Message(*MESSAGES[shown[-1]]).text
+    assert run.seen.earlier.id == "IWNR2211I"
+    run = c.after_answer(run, answer_of("refused", run, 4.0))
+    assert (run.seen.last.id, run.seen.spoke) == ("IWNR2211I", True)
+    for at in (5, 70):
+        run = c.after_look(run, snap(at, "MQX", "v"), PACE)
+    step = c.next_step(run, 70.0, PACE)
+    assert isinstance(step, c.BackupFailed), step
+    assert "cut off" in str(step)
+
+
+def test_silence_counts_only_where_a_trigger_is_pending() -> None:
+    run = c.after_send(c.first_state(IDLE, 1800.0), 0.0)
+    for at in (1.0, 2.0, 3.0):
+        run = c.after_no_answer(run, at, PACE, is_pending=False)
+        assert (run.phase, run.seen.unanswered, run.seen.at) == (c.Phase.PENDING, 0, at)
+    run = c.after_no_answer(run, 4.0, PACE)
+    assert (run.phase, run.seen.unanswered) == (c.Phase.PENDING, 1)
+    run = c.after_no_answer(run, 5.0, PACE)
+    assert (run.phase, run.trouble) == (c.Phase.IN_DOUBT, "CSM does not answer")
+
+
 def test_a_backup_that_is_completed_has_ended() -> None:
     run = c.after_send(worn(SESSION), 10.0)
     seen = c.after_answer(run, answer_of("completed", run, 12.0)).seen
-    assert (seen.completed, seen.ended_at) == (True, 12.0)
+    assert (seen.must_look, seen.ended_at) == (True, 12.0)
     seen = c.after_answer(run, answer_of("warned", run, 12.0)).seen
-    assert (seen.completed, seen.ended_at) == (False, None)
+    assert (seen.must_look, seen.ended_at) == (False, None)
 
 
 def test_nothing_has_stood_for_any_time() -> None:
