@@ -463,13 +463,17 @@ class Session(NamedTuple):
 
     @property
     def is_safeguarded(self) -> bool:
-        """One that does not tell its type is taken for one: CSM refuses what does not fit."""
-        return not self.kind or SAFEGUARDED in self.kind.lower()
+        return is_safeguarded(self.kind)
 
     @property
     def hides_backups(self) -> bool:
         """Protected means that there are backups. So this view is no view of them."""
         return self.state == "Protected" and not self.backups
+
+
+def is_safeguarded(kind: str) -> bool:
+    """A session that does not tell its type is taken for one: CSM refuses what does not fit."""
+    return not kind or SAFEGUARDED in kind.lower()
 
 
 class Task(NamedTuple):
@@ -526,6 +530,7 @@ class Reply(NamedTuple):
     data: Any  # the JSON value; None where it is none
     message: Message
     summary: str  # request and answer in a line, without what could be secret
+    is_page: bool = False  # HTML
 
 
 # --- 5. Reader: JSON to records -------------------------------------------------------------------
@@ -1157,6 +1162,7 @@ class Csm:
         self._was_in = False  # has a server ever let us in?
         self._tokens: Dict[str, Token] = {}
         self._logins = 0
+        self._active: Set[str] = set()  # servers that have not told since the log-in: a standby
         self._forbidden: Set[str] = set()  # servers where a 403 has taken the token away
         self._login_at: Dict[str, float] = {}  # server -> when to try a refused log-in again
         self._login_pause = self.pace.first_login_pause
@@ -1228,13 +1234,13 @@ class Csm:
             if patience.may_move and moves:
                 self.next_server()
             left = min(self.time_left(), patience.until - self.waiter.passed())
-            self.waiter.sleep(max(0.0, min(pause, left / 2)))
+            self.waiter.sleep(max(0.0, min(pause, left)))
 
     def _pause_after(self, tries: Tries, fault: NotProcessed) -> float:
         pause = self.pace.first_retry * 2.0 ** min(tries.tried - 1, 8)
         if isinstance(fault, LoginRefused):
             pause = max(pause, self.pace.login_retry)
-        return min(pause, self.pace.longest_pause)
+        return min(pause, self.pace.settle)
 
     def _give_up_if_hopeless(self, tries: Tries, fault: NotProcessed, patience: Patience) -> None:
         if self._are_all_standby(tries, fault):
@@ -1292,8 +1298,16 @@ class Csm:
 
     def try_log_in(self, until: float = NEVER) -> None:
         """Once, unless we are logged in. Raises NotProcessed."""
-        if self.server in self._tokens:
-            return
+        if self.server not in self._tokens:
+            self._take_token(until)
+        if self.asks_role and self.server not in self._active:
+            if self.ask_role() is Role.STANDBY:
+                raise Standby(f"{self.server} is a standby")
+            self._active.add(self.server)
+        self._was_in = True
+        self.progress.server = self.server
+
+    def _take_token(self, until: float) -> None:
         if self.waiter.passed() < self._login_at.get(self.server, 0.0):
             raise HeldBack(f"{self._login_refused}; it is asked again later")
         try:
@@ -1306,11 +1320,7 @@ class Csm:
         is_kept = self.server in self._forbidden
         self._forbidden.discard(self.server)
         self._tokens[self.server] = Token(secret, self._logins, is_kept)
-        if self.asks_role and self.ask_role() is Role.STANDBY:
-            del self._tokens[self.server]
-            raise Standby(f"{self.server} is a standby")
-        self._was_in = True
-        self.progress.server = self.server
+        self._active.discard(self.server)
 
     def _note_refused_login(self, text: str) -> None:
         """Once a trigger is out, a user must not be locked by ever more tries."""
@@ -1384,16 +1394,18 @@ class Csm:
             raise self._fault_of(error, sent) from None
         reply = self._reply_of(answer, sent)
         oddity = oddity_of(sent.purpose, reply)
-        self._judge_token(sent, oddity)
+        self._judge_token(sent, oddity, reply)
         if oddity is not None:
             raise FAULTS[oddity][sent.purpose](reply.summary, reply.message)
         return reply
 
-    def _judge_token(self, sent: Sent, oddity: Optional[Oddity]) -> None:
+    def _judge_token(self, sent: Sent, oddity: Optional[Oddity], reply: Reply) -> None:
         """A token is kept until an answer says that it is not taken. A 403 that comes again with a
         new token is about rights: that token is kept."""
         token = self._tokens.get(sent.server)
         if token is None or oddity not in TOKEN_NOT_TAKEN or sent.path == ROLE:
+            return
+        if oddity is Oddity.NO_JSON and not reply.is_page:
             return
         if oddity is Oddity.FORBIDDEN and token.is_kept:
             return
@@ -1434,6 +1446,7 @@ class Csm:
             data=data,
             message=message,
             summary=f"{sent.text()} answered {answer.status_code} {shown}",
+            is_page=answer.content.lstrip()[:1] == b"<",
         )
 
 
@@ -1576,39 +1589,66 @@ def names_of_sessions(config: Config, task: Task) -> Tuple[str, ...]:
 def note_session(
     csm: Csm, name: str, until: float, known: Optional[Tuple[str, ...]]
 ) -> Optional[Session]:
-    """One view of a session, or None where it cannot be had in time. One that says Protected and
-    lists no backup is looked at once more. Known: the names of the tasks; where it is given, or
-    -S names the session, a list without the session raises NotFound."""
+    """One view of a session, or None where it cannot be had in time. Known: the names of the tasks;
+    where it is given, or -S names the session, it must be listed. Raises NotFound."""
     must_exist = known is not None or name == csm.config.session_name
-    paths = collections.deque([path_of_session(name), SHORT_LIST])
-    silent = NEVER if len(csm.servers) == 1 else 2  # the trigger may find the other one of a pair
+    try:
+        return view_of_session(csm, name, Patience(until=until, tries=2, may_move=False))
+    except NotProcessed as fault:
+        if must_exist:
+            check_listed(csm, name, until, known or ())
+        try:
+            return view_after_fault(csm, name, until, fault)
+        except NotProcessed as last:
+            csm.progress.not_noted(f'session "{name}" could not be noted: {last}')
+            return None
+
+
+def view_after_fault(csm: Csm, name: str, until: float, fault: NotProcessed) -> Session:
+    """What is firm has been told twice. Of a pair, a server that does not answer is not waited for
+    too long: the trigger may find the other one."""
+    if fault.firm or csm.waiter.passed() >= until:
+        raise fault
+    silent = NEVER if len(csm.servers) == 1 else 4
     patience = Patience(until=until, silent_tries=silent, may_move=False)
+    return view_of_session(csm, name, patience)
+
+
+def view_of_session(csm: Csm, name: str, patience: Patience) -> Session:
+    """One that says Protected and lists no backup is looked at once more. Raises NotProcessed."""
+    paths = collections.deque([path_of_session(name)])
+    if csm.waiter.passed() >= patience.until:
+        raise Unreachable("no time was left")
 
     def parse(reply: Reply) -> Session:
-        if reply.path == SHORT_LIST and must_exist:
-            check_listed(csm, name, reply, known or ())
         return csm.reader.session(reply.data, name)
 
-    try:
-        if csm.waiter.passed() >= until:
-            raise Unreachable("no time was left")
+    session = csm.read(paths, parse, patience)
+    if session.hides_backups:
+        csm.waiter.sleep(csm.pace.second_look)
         session = csm.read(paths, parse, patience)
-        if session.hides_backups:
-            csm.waiter.sleep(csm.pace.second_look)
-            session = csm.read(paths, parse, patience)
-    except NotProcessed as fault:
-        csm.progress.not_noted(f'session "{name}" could not be noted: {fault}')
-        return None
     return session
 
 
-def check_listed(csm: Csm, name: str, reply: Reply, known: Tuple[str, ...]) -> None:
-    """Raises NotFound where the list of all sessions does not have it. An empty list tells
-    nothing."""
-    names = tuple(each["name"] for each in csm.reader.named(reply.data))
+def check_listed(csm: Csm, name: str, until: float, known: Tuple[str, ...]) -> None:
+    """Raises NotFound where the list of all sessions does not have it, or shows another type. What
+    cannot be read, and an empty list, tell nothing."""
+    try:
+        patience = Patience(until=until, tries=2, may_move=False)
+        rows = csm.read(
+            collections.deque([SHORT_LIST]), lambda reply: csm.reader.named(reply.data), patience
+        )
+    except NotProcessed:
+        return
+    names = tuple(each["name"] for each in rows)
     if names and name not in names:
         kind = "task or session" if name == csm.config.task_name else "session"
         raise missing(csm, kind, name, known + names)
+    for row in rows:
+        kind = text_of(row.get("rulesname"))
+        if row["name"] == name and not is_safeguarded(kind):
+            shown = csm.reader.clean(f'session "{name}" is of the type {kind}')
+            raise NotFound(f"nothing would be backed up: {shown}")
 
 
 def note_task_again(csm: Csm, task: Task, login: Tuple[str, int], until: float) -> Task:
