@@ -422,7 +422,7 @@ def read_with(csm: Csm, **patience: Any) -> Any:
 
 
 def test_pauses_between_tries_grow() -> None:
-    """0.5 s at first, doubled up to 15 s; near the deadline half of what is left."""
+    """0.5 s at first, doubled up to 5 s; not beyond the deadline."""
     with Csm(timeout=100.0) as csm:
         csm.read("/before")
         csm.rules = {PATH: answer(status=500), "/other": answer(status=500)}
@@ -430,10 +430,9 @@ def test_pauses_between_tries_grow() -> None:
             read_with(csm)
     tried = [each.at for each in csm.requests[2:]]
     pauses = [round(later - earlier, 3) for earlier, later in zip(tried, tried[1:])]
-    assert pauses[:6] == [0.5, 1.0, 2.0, 4.0, 8.0, 15.0]
-    assert max(pauses) == 15.0
-    assert pauses[-1] < 1.0
-    assert 99.5 < tried[-1] < 100.0
+    assert pauses[:6] == [0.5, 1.0, 2.0, 4.0, 5.0, 5.0]
+    assert max(pauses) == 5.0
+    assert 99.0 < tried[-1] < 100.1
 
 
 def test_after_a_fault_the_other_path_is_asked() -> None:
