@@ -1233,8 +1233,7 @@ class Csm:
                 moves = tries.tried % ways == 0 or not is_answer(fault)
             if patience.may_move and moves:
                 self.next_server()
-            left = min(self.time_left(), patience.until - self.waiter.passed())
-            self.waiter.sleep(max(0.0, min(pause, left)))
+            self.waiter.sleep(max(0.0, min(pause, self._left_for_tries(patience))))
 
     def _pause_after(self, tries: Tries, fault: NotProcessed) -> float:
         pause = self.pace.first_retry * 2.0 ** min(tries.tried - 1, 8)
@@ -1248,11 +1247,16 @@ class Csm:
             return
         passed = self.waiter.passed()
         never_in = not self._was_in and passed > tries.began + self.pace.first_contact
-        is_late = passed >= patience.until or self.time_left() < self.pace.last_try
+        is_late = self._left_for_tries(patience) <= 0
         most = patience.tries if is_answer(fault) else min(patience.tries, patience.silent_tries)
         is_enough = tries.tried >= most or self._is_believed(tries, fault, patience)
         if never_in or is_late or is_enough:
             raise type(fault)(tries.text(), fault.message) from None
+
+    def _left_for_tries(self, patience: Patience) -> float:
+        """A try that has less than `last_try` for its answer is none."""
+        left = min(self.time_left(), patience.until - self.waiter.passed())
+        return left - self.pace.last_try
 
     def _is_believed(self, tries: Tries, fault: NotProcessed, patience: Patience) -> bool:
         """What will hardly pass is believed when each server has told it twice; of a pair whose
