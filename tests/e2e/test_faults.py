@@ -4,7 +4,7 @@ They go through every request of a run; a fault that a run no longer reaches end
 
 import functools
 import random
-from typing import Any, List, Tuple
+from typing import Any, Iterable, List, Tuple
 
 import pytest
 
@@ -74,8 +74,13 @@ def check_taken_unproven(result: Result, csm: SimulatedCsm) -> None:
     assert told["backups"] == []
 
 
+def mostly_slow(cases: Iterable[str], *quick: str) -> List[Any]:
+    """The quick suite runs some of the cases, `--all` runs each."""
+    return [each if each in quick else pytest.param(each, marks=pytest.mark.slow) for each in cases]
+
+
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", mostly_slow(TARGETS, "task"))
 def test_one_fault(target: str, kind: str) -> None:
     """At each request in turn, until a run does not reach it. All of them end well, but for one:
     noting gets one request timeout, and a silent view uses it up. The backup is taken all the
@@ -102,7 +107,7 @@ def test_one_fault(target: str, kind: str) -> None:
         for n in range(1, TRIGGER[target] + len(look_of(target)) + 1)
     ],
 )
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", mostly_slow(KINDS, "500", "reset-after", "401"))
 def test_permanent_fault(target: str, n: int, kind: str) -> None:
     """From each request on until the first look after the trigger, and for good."""
     fault = functools.partial(SimulatedCsm.inject, n=n, kind=kind, permanent=True)

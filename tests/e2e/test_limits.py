@@ -118,7 +118,9 @@ HANGS = {"head": 0.1, "body": 0.0005, "nothing": 0.0}  # seconds from byte to by
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("hang", HANGS)
+@pytest.mark.parametrize(
+    "hang", ["head", *(pytest.param(each, marks=pytest.mark.slow) for each in ("body", "nothing"))]
+)
 @pytest.mark.parametrize("at", AT)
 def test_answer_that_never_ends(csm: SimulatedCsm, at: str, hang: str, target: str) -> None:
     """Its head drips, or its body, or nothing of it comes at all: for good."""

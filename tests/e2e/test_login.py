@@ -134,7 +134,7 @@ def test_tokens_that_are_lost_again_and_again(always: bool) -> None:
         csm.inject_when(
             lambda request: request.method == "GET" and (always or request.n in lost), "401", None
         )
-        result = run_inside(*server_options(csm), "-t", TASK)
+        result = run_inside(*server_options(csm), "-t", TASK, "--timeout", "100")
         assert result.code == (6 if always else 0)
         assert len(csm.world.triggers) == len(csm.world.backups_made) == (0 if always else 1)
         assert not always or "nothing was started" in result.err

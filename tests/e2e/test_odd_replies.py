@@ -203,6 +203,7 @@ def check_odd(result: Result, csm: SimulatedCsm, ids: bool = True) -> Dict[str, 
 # --- The whole reply ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("target", "stage", "for_good"), RUNS)
 def test_whole_reply(target: str, stage: str, for_good: bool) -> None:
     for name, (body, words) in WHOLE.items():

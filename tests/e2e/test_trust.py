@@ -141,7 +141,7 @@ def test_redirects_are_not_followed(
     with SimulatedCsm() as other:
         csm.redirect_to = f"https://127.0.0.1:{other.port}/CSM/web/system/v1/tokens"
         csm.inject(n, "redirect", permanent)
-        result = run_inside(*server_options(csm), *args, "--timeout", "100")
+        result = run_inside(*server_options(csm), *args, "--timeout", "20" if permanent else "100")
         assert other.tcp_connections == 0
         assert other.requests == []
     reached = len(csm.requests) >= n
