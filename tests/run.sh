@@ -46,7 +46,9 @@ esac
 echo "pytest: Python $("$python" -c 'import platform, requests, urllib3
 print(f"{platform.python_version()}, requests {requests.__version__}, "
       f"urllib3 {urllib3.__version__}")')"
-"$python" -m pytest -c tests/pytest.ini --rootdir . -q --collect-only >/dev/null 2>&1  # compiles
+# The first time all is compiled once, not by each worker.
+[ -d "$PYTHONPYCACHEPREFIX" ] ||
+    "$python" -m pytest -c tests/pytest.ini --rootdir . -q --collect-only >/dev/null 2>&1
 # More workers than processors: the tests mostly wait. Whoever is done takes over from the others.
-"$python" -m pytest -c tests/pytest.ini --rootdir . -q -n 6 --dist worksteal "$@" || result=$?
+"$python" -m pytest -c tests/pytest.ini --rootdir . -q -n 12 --dist worksteal "$@" || result=$?
 exit $result

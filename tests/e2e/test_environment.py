@@ -65,7 +65,10 @@ def run_beside(csm: SimulatedCsm, folder: pathlib.Path) -> Result:
 BESIDE = ("email", "token", "requests", "urllib3", "queue", "typing", "ssl", "argparse", "json")
 
 
-@pytest.mark.parametrize("content", ["x = 1", "raise AttributeError('it does not fit')"])
+@pytest.mark.parametrize(
+    "content",
+    ["x = 1", pytest.param("raise AttributeError('it does not fit')", marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize("name", BESIDE)
 def test_file_that_hides_a_module(
     csm: SimulatedCsm, tmp_path: pathlib.Path, name: str, content: str

@@ -74,12 +74,15 @@ def check_taken_unproven(result: Result, csm: SimulatedCsm) -> None:
     assert told["backups"] == []
 
 
+REAL_TIME = ("silent-before", "silent-after", "slow", "trickle")  # their tests wait in earnest
+
+
 def mostly_slow(cases: Iterable[str], *quick: str) -> List[Any]:
     """The quick suite runs some of the cases, `--all` runs each."""
     return [each if each in quick else pytest.param(each, marks=pytest.mark.slow) for each in cases]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", mostly_slow(KINDS, *(set(KINDS) - set(REAL_TIME))))
 @pytest.mark.parametrize("target", mostly_slow(TARGETS, "task"))
 def test_one_fault(target: str, kind: str) -> None:
     """At each request in turn, until a run does not reach it. All of them end well, but for one:
@@ -107,7 +110,7 @@ def test_one_fault(target: str, kind: str) -> None:
         for n in range(1, TRIGGER[target] + len(look_of(target)) + 1)
     ],
 )
-@pytest.mark.parametrize("kind", mostly_slow(KINDS, "500", "reset-after", "401"))
+@pytest.mark.parametrize("kind", mostly_slow(KINDS, "500", "401"))
 def test_permanent_fault(target: str, n: int, kind: str) -> None:
     """From each request on until the first look after the trigger, and for good."""
     fault = functools.partial(SimulatedCsm.inject, n=n, kind=kind, permanent=True)

@@ -29,7 +29,16 @@ def look_of(target: str) -> List[str]:
     return ["GET", "GET"] if target == "task" else ["GET"]
 
 
-@pytest.mark.parametrize("kind", ["reset-before", "silent-before", "500", "html", "refuse"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "500",
+        *(
+            pytest.param(each, marks=pytest.mark.slow)
+            for each in ("reset-before", "silent-before", "html", "refuse")
+        ),
+    ],
+)
 @pytest.mark.parametrize("target", TARGETS)
 def test_never_a_third_trigger(csm: SimulatedCsm, target: str, kind: str) -> None:
     csm.inject_when(is_trigger, kind, None)
@@ -263,7 +272,7 @@ def test_second_session_backup_refused_and_the_first_there() -> None:
         ("500", 1, "IWNR0009E .* was refused"),
     ],
 )
-@pytest.mark.parametrize("target", ["-t", "-S"])
+@pytest.mark.parametrize("target", [pytest.param("-t", marks=pytest.mark.slow), "-S"])
 def test_why_it_is_not_known_whether_it_runs(
     target: str, kind: str, times: Optional[int], why: str, timeout: str, words: str
 ) -> None:

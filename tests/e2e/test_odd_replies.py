@@ -338,6 +338,7 @@ LOST: Dict[str, Callable[[Any], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("lost", "age"),
     [
@@ -349,6 +350,7 @@ LOST: Dict[str, Callable[[Any], Any]] = {
     ],
 )
 @pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.slow
 def test_old_backup(target: str, lost: str, age: int) -> None:
     """The reading before the trigger lost it, and then the run makes no backup."""
 
@@ -370,6 +372,7 @@ def test_old_backup(target: str, lost: str, age: int) -> None:
     assert len(csm.world.triggers) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", LOST)
 @pytest.mark.parametrize("target", TARGETS)
 def test_new_backup_after_a_lost_note(target: str, lost: str) -> None:

@@ -151,7 +151,13 @@ RUNS = [
 ]  # of those, no text of the server is seen
 
 
-@pytest.mark.parametrize("how", [("-v",), ("-v", "--json")], ids=["verbose", "json"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param(("-v",), id="verbose", marks=pytest.mark.slow),
+        pytest.param(("-v", "--json"), id="json"),
+    ],
+)
 @pytest.mark.parametrize(("code", "before", "args", "echo"), RUNS)
 def test_no_secret_is_told(
     csm: SimulatedCsm,

@@ -123,7 +123,14 @@ POINTS = [
 
 @pytest.mark.parametrize(("where", "triggers", "words"), POINTS)
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("signum", CODES)
+@pytest.mark.parametrize(
+    "signum",
+    [
+        pytest.param(signal.SIGHUP, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+        signal.SIGTERM,
+    ],
+)
 def test_signal(
     csm: SimulatedCsm, target: str, where: str, triggers: int, words: str, signum: int
 ) -> None:

@@ -74,7 +74,7 @@ def test_failure_with_closed_streams(csm: SimulatedCsm, close: Tuple[int, ...]) 
 
 @pytest.mark.parametrize("option", OPTIONS)
 @pytest.mark.parametrize("broken", ["stdout", "stderr", "both"])
-@pytest.mark.parametrize("how", ["no reader", "full"])
+@pytest.mark.parametrize("how", [pytest.param("no reader", marks=pytest.mark.slow), "full"])
 def test_broken_streams(csm: SimulatedCsm, how: str, broken: str, option: Optional[str]) -> None:
     """A pipe whose reader is gone, or a full disk. The exit code is the verdict's, never 120."""
     target = broken_stream(how)

@@ -131,7 +131,10 @@ def test_redirect(csm: SimulatedCsm, end: str, code: int) -> None:
         assert other.tcp_connections == 0
 
 
-@pytest.mark.parametrize("permanent", [False, True], ids=["once", "for-good"])
+@pytest.mark.parametrize(
+    "permanent",
+    [pytest.param(False, id="once"), pytest.param(True, id="for-good", marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize("n", range(1, 7))
 @pytest.mark.parametrize("args", [("-t", TASK), ("-S", SESSION)], ids=str)
 def test_redirects_are_not_followed(

@@ -58,6 +58,12 @@ def load(path: Union[pathlib.Path, str] = PROGRAM) -> Any:
     return module
 
 
+@functools.lru_cache(maxsize=None)
+def loaded() -> Any:
+    """The program as a module, loaded once: for tests that change nothing in it."""
+    return load()
+
+
 def call_main(program: Any, argv: List[str], pace: Pace, clock: Clock) -> int:
     """main() with that pace and that clock."""
     return int(program.main(argv, pace=program.Pace(**pace._asdict()), clock=clock))
@@ -204,7 +210,7 @@ def run_inside(
 ) -> Result:
     """main() in this process; unless told otherwise time jumps. The system's CAs are not read:
     that would be half of the CPU time of these tests, and the servers here are not of them."""
-    program = program or load()
+    program = program or loaded()
     out, err = io.StringIO(), io.StringIO()
     began = time.monotonic()
     with contextlib.ExitStack() as stack:
