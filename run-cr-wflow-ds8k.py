@@ -1609,9 +1609,9 @@ def note_session(
 
 
 def view_after_fault(csm: Csm, name: str, until: float, fault: NotProcessed) -> Session:
-    """What is firm has been told twice. Of a pair, a server that does not answer is not waited for
-    too long: the trigger may find the other one."""
-    if fault.firm or csm.waiter.passed() >= until:
+    """Of a pair, a server that does not answer is not waited for too long: the trigger may find the
+    other one."""
+    if csm.waiter.passed() >= until:
         raise fault
     silent = NEVER if len(csm.servers) == 1 else 4
     patience = Patience(until=until, silent_tries=silent, may_move=False)

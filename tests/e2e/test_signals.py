@@ -209,6 +209,12 @@ def test_interrupt_while_python_loads_its_own_modules(module: str, tmp_path: pat
     assert NAME in result.err
 
 
+def has_worker(process: "subprocess.Popen[bytes]") -> bool:
+    """Does it wait for a thread of its own? So it is past its imports."""
+    status = pathlib.Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
+    return "\nThreads:\t1\n" not in status
+
+
 @pytest.mark.parametrize("signum", CODES)
 @pytest.mark.parametrize("option", ["--password-file", "--ca-file"])
 def test_file_that_is_a_pipe(
@@ -220,7 +226,7 @@ def test_file_that_is_a_pipe(
         os.chmod(path, 0o600)
         more = [] if option == "--password-file" else ["-p", PASSWORD]
         process = start_program(*given, *more, option, path)
-        time.sleep(1.0)  # nothing tells from outside that it waits
+        wait_for(lambda: has_worker(process))
         result = stop(process, signum)
     check_told(result, receiver)
     assert csm.requests == []
@@ -229,7 +235,7 @@ def test_file_that_is_a_pipe(
 def test_standard_input_that_nobody_writes_to(csm: SimulatedCsm, receiver: Udp) -> None:
     given = [*without_credentials(csm), "-u", USER, "--password-file", "-", *TARGETS["task"]]
     process = start_program(*given, *told(receiver), stdin=subprocess.PIPE)
-    time.sleep(1.0)
+    wait_for(lambda: has_worker(process))
     process.send_signal(signal.SIGTERM)
     assert process.wait(SOON) == 143  # its input is open still
     check_told(finish(process), receiver)
