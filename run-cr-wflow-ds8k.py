@@ -2707,6 +2707,8 @@ class Follower:
         if not self.is_confirmed():
             self.confirm()
             return
+        if self.has_answer():  # to an earlier trigger, meanwhile: it decides
+            return
         self.run = after_send(self.run, self.now())
         self.progress.note(self.run, self.target, self.views)
         sent = send_trigger(self.csm, self.run, self.target)
