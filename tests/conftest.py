@@ -6,6 +6,7 @@ from typing import Any, Iterator, List, Tuple
 import pytest
 
 from csm import SimulatedCsm, World
+from support.clock import PlannedClock
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # In a shell's background job: so would the programs that the tests interrupt.
@@ -45,3 +46,17 @@ def pair() -> Iterator[Tuple[SimulatedCsm, SimulatedCsm]]:
     world = quick_world()
     with SimulatedCsm(world) as first, SimulatedCsm(world, active=False) as second:
         yield first, second
+
+
+@pytest.fixture
+def clock() -> PlannedClock:
+    """For the program: what a test plans on it happens in the midst of the program's sleeps."""
+    return PlannedClock()
+
+
+@pytest.fixture
+def planned(clock: PlannedClock) -> Iterator[SimulatedCsm]:
+    """A server whose work takes its time on that clock: a backup, five of its seconds."""
+    world = World(sleep=clock.hold, backup_seconds=5.0, step_seconds=0.1)
+    with SimulatedCsm(world) as server:
+        yield server

@@ -8,28 +8,32 @@ from csm import SimulatedCsm, World
 from support.checks import check, check_backup, is_login, is_trigger, triggers_sent
 from support.clock import JumpingClock
 from support.program import run_inside, server_options
-from support.scenes import PAYROLL, PAYROLL_TASK, SESSION, TASK, TASK_ID
-
-SIMPLE = {"task": ["-t", PAYROLL_TASK], "session": ["-S", PAYROLL]}
-both = pytest.mark.parametrize("target", SIMPLE)
-
+from support.scenes import (
+    PAYROLL,
+    PAYROLL_TASK,
+    SESSION,
+    SIMPLE_TARGETS,
+    TASK,
+    TASK_ID,
+    each_simple_target,
+)
 
 # --- Headers --------------------------------------------------------------------------------------
 
 
-@both
+@each_simple_target
 def test_content_type_is_demanded(csm: SimulatedCsm, target: str) -> None:
     csm.world.dialect.content_type = True
-    check_backup(run_inside(*server_options(csm), *SIMPLE[target]), csm)
+    check_backup(run_inside(*server_options(csm), *SIMPLE_TARGETS[target]), csm)
     wanted = "application/x-www-form-urlencoded"
     assert {each.headers.get("content-type") for each in csm.requests} == {wanted}
 
 
-@both
+@each_simple_target
 def test_unsupported_media_type_is_a_refusal(csm: SimulatedCsm, target: str) -> None:
     csm.inject_when(is_trigger, "415", None)
     clock = JumpingClock()
-    result = run_inside(*server_options(csm), *SIMPLE[target], clock=clock)
+    result = run_inside(*server_options(csm), *SIMPLE_TARGETS[target], clock=clock)
     check(result, csm, 6)
     assert len(triggers_sent(csm)) == 1
     assert "415" in result.last_line
@@ -39,11 +43,11 @@ def test_unsupported_media_type_is_a_refusal(csm: SimulatedCsm, target: str) -> 
 # --- Cookies and tokens ---------------------------------------------------------------------------
 
 
-@both
+@each_simple_target
 def test_cookie_that_expires_with_its_token(csm: SimulatedCsm, target: str) -> None:
     """It is refused at the log-in as well."""
     csm.world.dialect.cookies, csm.world.token_requests = True, 4
-    check_backup(run_inside(*server_options(csm), *SIMPLE[target]), csm)
+    check_backup(run_inside(*server_options(csm), *SIMPLE_TARGETS[target]), csm)
     log_ins = [each.status for each in csm.requests if is_login(each)]
     assert set(log_ins) == {200}
     assert {each.cookie for each in csm.requests} == {""}
@@ -170,20 +174,20 @@ def test_task_whose_other_task_takes_the_backup(csm: SimulatedCsm) -> None:
     assert f'"{PAYROLL_TASK}"' in result.last_line
 
 
-@both
+@each_simple_target
 def test_copy_sets_that_differ(csm: SimulatedCsm, target: str) -> None:
     csm.world.session(PAYROLL).copy_sets = 5
-    result = run_inside(*server_options(csm), *SIMPLE[target])
+    result = run_inside(*server_options(csm), *SIMPLE_TARGETS[target])
     check_backup(result, csm)
     assert "5 of 8" in result.out
     assert "copy sets differ" in result.out
-    found = run_inside(*server_options(csm), *SIMPLE[target], "--json").json["sessions"][0]
+    found = run_inside(*server_options(csm), *SIMPLE_TARGETS[target], "--json").json["sessions"][0]
     assert [str(found["backup"]["copy_sets"]), str(found["copy_sets"])] == ["5", "8"]
 
 
-@both
+@each_simple_target
 def test_copy_sets_that_are_whole(csm: SimulatedCsm, target: str) -> None:
-    result = run_inside(*server_options(csm), *SIMPLE[target])
+    result = run_inside(*server_options(csm), *SIMPLE_TARGETS[target])
     check_backup(result, csm)
     assert "8 of 8" in result.out
     assert "differ" not in result.text

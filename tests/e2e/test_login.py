@@ -73,7 +73,8 @@ def test_refused_log_in_is_tried_once_more(csm: SimulatedCsm, how: Any) -> None:
     check(result, csm, 4)
     assert "IWNR0008E" in result.last_line
     assert [is_login(each) for each in csm.requests] == [True, True]
-    assert 2 <= round(clock.passed, 3) <= 4
+    assert clock.elapsed >= 2
+    assert clock.passed <= 4
 
 
 @pytest.mark.parametrize("how", ["401", "403", "html", "500"])
@@ -94,7 +95,7 @@ def test_log_in_refused_after_the_trigger(csm: SimulatedCsm, target: str) -> Non
         if is_trigger(request):
             csm.world.expire_tokens()
         elif is_login(request):
-            tried.append(clock.passed)
+            tried.append(clock.elapsed)
 
     csm.on_request = note
     csm.inject_when(lambda request: is_login(request) and request.n > 1, "401", 4)

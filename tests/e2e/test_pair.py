@@ -86,7 +86,8 @@ def test_both_standby(pair: Pair, target: str, standby: str) -> None:
     result = run_inside(*server_options(first, second), *options, clock=clock)
     check(result, first, 6)
     assert result.json["started"] == "no"
-    assert 30 <= clock.passed <= 90
+    assert clock.elapsed >= 30
+    assert clock.passed <= 90
     assert "IWNR0007E" in result.last_line
     assert [len(triggers_sent(each)) for each in pair] == [1, 1]
     assert triggers_sent(first)[0].when <= triggers_sent(second)[0].when

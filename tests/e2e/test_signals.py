@@ -175,7 +175,7 @@ def test_no_wait_is_longer_than_a_slice(csm: SimulatedCsm, monkeypatch: pytest.M
     arguments = [*server_options(csm), *TARGETS["task"], "--timeout", "300"]
     assert run_inside(*arguments, clock=clock).code == 8
     assert max(clock.slept) <= 0.1
-    assert clock.passed > 100
+    assert clock.elapsed > 100
     assert len(waits) > 10
     assert max(waits) <= 0.1
 

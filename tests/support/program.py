@@ -225,6 +225,11 @@ def run_inside(
     )
 
 
+def run_against(csm: SimulatedCsm, clock: Clock, *argv: str) -> Result:
+    """main() in this process, told of that server, on that clock."""
+    return run_inside(*server_options(csm), *argv, clock=clock)
+
+
 def start_program(
     *argv: Union[str, bytes],
     env: Optional[Dict[str, Any]] = None,

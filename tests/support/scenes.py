@@ -10,6 +10,7 @@ import time
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 from unittest import mock
 
+import pytest
 import requests
 from urllib3.util import connection
 
@@ -24,6 +25,9 @@ PAYROLL_TASK, PAYROLL = "Backup Payroll", "SGC Payroll"  # a task of one step, a
 ODD_NAME = "50%/Z\u00fcrich"  # the end of a task's name, and of a session's
 # A task and a session, where a test is run with both.
 TARGETS = {"task": ["-t", TASK], "session": ["-S", PAYROLL]}
+# The same with a task of one step: it backs up that session, and no more.
+SIMPLE_TARGETS = {"task": ["-t", PAYROLL_TASK], "session": ["-S", PAYROLL]}
+each_simple_target = pytest.mark.parametrize("target", SIMPLE_TARGETS)
 
 Scene = Callable[[SimulatedCsm], Any]
 
