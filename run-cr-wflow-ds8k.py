@@ -422,9 +422,9 @@ class Message(NamedTuple):
         return self.severity not in ("", "I", "W")
 
     @property
-    def is_bare(self) -> bool:
-        """An id alone, without any time: of two runs it reads the same."""
-        return self.seconds == 0 and re.fullmatch(r"[A-Z]+\d+[A-Z]", self.text) is not None
+    def is_timeless(self) -> bool:
+        """It has an id, and no time, not even in its text: of two runs it reads the same."""
+        return self.seconds == 0 and self.id != "" and not re.search(r"\d:\d\d", self.text)
 
     @property
     def key(self) -> Tuple[float, str]:
@@ -520,6 +520,7 @@ class Snapshot(NamedTuple):
     earliest: float  # Date of the first answer it is made of; not known: -inf
     latest: float  # Date of the last one; not known: inf
     at: float  # when it was complete, in seconds since the program began
+    asked_at: float  # when it was asked for: what it shows may be as old
 
 
 class Reply(NamedTuple):
@@ -629,9 +630,9 @@ class Reader:
             running=is_true(data.get("running")),
             pending_approval=is_true(data.get("pendingApproval")),
             last_ran=number_of(data.get("lastRan")),
-            messages=tuple(self.message(each) for each in messages_of_task(data)),
+            messages=oldest_first([self.message(each) for each in messages_of_task(data)]),
             sessions=sessions_of_task(data),
-            steps=tuple(self.step(each) for each in rows_of(data.get("actions"))),
+            steps=tuple(self.step(each) for each in steps_of(data)),
             touched=sessions_touched(data),
             next_task=int(number_of(data.get("runtaskonsuccess"))),
         )
@@ -672,17 +673,35 @@ class Reader:
 
 
 def forms_of(secret: str) -> Tuple[str, ...]:
-    """How a server may echo it: as it is (control characters taken out), or as it was sent."""
-    return (printable(secret).strip() or secret, quote(secret, safe=""), quote_plus(secret))
+    """How a server may echo it: as it is (control characters taken out), as it was sent, or as a
+    page of HTML has it."""
+    plain = printable(secret).strip() or secret
+    page = plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    sent = (quote(secret, safe=""), quote_plus(secret))
+    small = [re.sub("%..", lambda each: each.group().lower(), text) for text in sent]
+    return (plain, page, page.replace('"', "&quot;"), *sent, *small)
 
 
 def sessions_of_task(data: Dict[str, Any]) -> Tuple[str, ...]:
-    """Those of the steps Backup; where CSM shows no steps, all that the steps touch."""
-    steps = rows_of(data.get("actions"))
-    if not steps:
-        return tuple(text_of(each) for each in list_of(data.get("affectedSession") or []))
-    backups = [each for each in steps if is_backup(each.get("command"))]
-    return tuple(filter(None, (text_of(each.get("sessionName")) for each in backups)))
+    """Those of the steps Backup; where CSM does not show the steps, all that they touch."""
+    backups = [each for each in steps_of(data) if is_backup(each.get("command"))]
+    names = [text_of(each.get("sessionName")) for each in backups]
+    return tuple(names) if steps_of(data) else sessions_touched(data)
+
+
+def steps_of(data: Dict[str, Any]) -> List[Dict[str, Any]]:
+    """None, where one of them cannot be read: it may be a Backup, which must be proven."""
+    steps = list_of(data.get("actions") or [])
+    return steps if all(map(is_step, steps)) else []
+
+
+def is_step(row: Any) -> bool:
+    """A command, or a wait for a state; of a Backup the session must be told."""
+    if not isinstance(row, dict):
+        return False
+    if is_backup(row.get("command")):
+        return bool(text_of(row.get("sessionName")))
+    return bool(text_of(row.get("command")) or text_of(row.get("state")))
 
 
 def sessions_touched(data: Dict[str, Any]) -> Tuple[str, ...]:
@@ -701,6 +720,12 @@ def messages_of_task(data: Dict[str, Any]) -> List[Any]:
     if data.get("lastmessage"):
         return [data["lastmessage"]]
     return list_of(data.get("messages") or [])
+
+
+def oldest_first(messages: List[Message]) -> Tuple[Message, ...]:
+    """A server that lists the newest first would hide an error behind the last one."""
+    is_reversed = bool(messages) and messages[0].seconds > messages[-1].seconds > 0
+    return tuple(messages[::-1] if is_reversed else messages)
 
 
 def backup_results(data: Dict[str, Any]) -> List[Tuple[str, Dict[str, Any]]]:
@@ -1245,13 +1270,17 @@ class Csm:
         if self._are_all_standby(tries, fault):
             self._stop_asking_roles()
             return
-        passed = self.waiter.passed()
-        never_in = not self._was_in and passed > tries.began + self.pace.first_contact
         is_late = self._left_for_tries(patience) <= 0
         most = patience.tries if is_answer(fault) else min(patience.tries, patience.silent_tries)
         is_enough = tries.tried >= most or self._is_believed(tries, fault, patience)
-        if never_in or is_late or is_enough:
+        if self._is_never_let_in(tries) or is_late or is_enough:
             raise type(fault)(tries.text(), fault.message) from None
+
+    def _is_never_let_in(self, tries: Tries) -> bool:
+        """For a while, and by each server twice: one that hangs takes all that time for one try."""
+        if self._was_in or tries.tried < BELIEVED_AFTER * len(self.servers):
+            return False
+        return self.waiter.passed() > tries.began + self.pace.first_contact
 
     def _left_for_tries(self, patience: Patience) -> float:
         """A try that has less than `last_try` for its answer is none."""
@@ -1305,7 +1334,7 @@ class Csm:
         if self.server not in self._tokens:
             self._take_token(until)
         if self.asks_role and self.server not in self._active:
-            if self.ask_role() is Role.STANDBY:
+            if self.ask_role(until) is Role.STANDBY:
                 raise Standby(f"{self.server} is a standby")
             self._active.add(self.server)
         self._was_in = True
@@ -1344,10 +1373,10 @@ class Csm:
         self.reader.secrets.append(secret)
         return secret
 
-    def ask_role(self) -> Role:
+    def ask_role(self, until: float = NEVER) -> Role:
         """GET /system/ha, once. Only a server that says so is a standby."""
         try:
-            role = self._exchange(Purpose.READ, "GET", ROLE).data
+            role = self._exchange(Purpose.READ, "GET", ROLE, until=until).data
         except NotProcessed:
             return Role.NOT_TOLD
         active = role.get("islocalactive") if isinstance(role, dict) else None
@@ -1554,7 +1583,8 @@ def note_task(csm: Csm, task: Task, listing: TaskList) -> Target:
     until = until_noted(csm)
     names = names_of_sessions(config, task)
     views = [note_session(csm, each, until, None) for each in names]
-    kept = [pair for pair in zip(names, views) if may_be_safeguarded(pair[1])]
+    kinds = kinds_of(csm, names, views, until)
+    kept = [pair for pair, kind in zip(zip(names, views), kinds) if is_safeguarded(kind)]
     if not kept and (views or task.steps):
         raise NotFound(why_nothing(csm, task, listing, views))
     if csm.waiter.passed() > began + csm.pace.second_look:
@@ -1574,8 +1604,13 @@ def is_chained(config: Config, task: Task) -> bool:
     return bool(config.session_name) and task.next_task != 0
 
 
-def may_be_safeguarded(session: Optional[Session]) -> bool:
-    return session is None or session.is_safeguarded
+def kinds_of(
+    csm: Csm, names: Tuple[str, ...], views: List[Optional[Session]], until: float
+) -> List[str]:
+    """The type of each session; of one that cannot be seen, what the short list tells."""
+    rows = session_rows(csm, until) if None in views else []
+    listed = {each["name"]: text_of(each.get("rulesname")) for each in rows}
+    return [view.kind if view else listed.get(name, "") for name, view in zip(names, views)]
 
 
 def until_noted(csm: Csm) -> float:
@@ -1637,15 +1672,12 @@ def view_of_session(csm: Csm, name: str, patience: Patience) -> Session:
 def check_listed(csm: Csm, name: str, until: float, known: Tuple[str, ...]) -> None:
     """Raises NotFound where the list of all sessions does not have it, or shows another type. What
     cannot be read, and an empty list, tell nothing."""
-    try:
-        patience = Patience(until=until, tries=2, may_move=False)
-        rows = csm.read(
-            collections.deque([SHORT_LIST]), lambda reply: csm.reader.named(reply.data), patience
-        )
-    except NotProcessed:
-        return
+    rows = session_rows(csm, until)
+    if rows and not is_listed(name, rows):
+        csm.waiter.sleep(csm.pace.second_look)
+        rows = session_rows(csm, until)
     names = tuple(each["name"] for each in rows)
-    if names and name not in names:
+    if rows and not is_listed(name, rows):
         kind = "task or session" if name == csm.config.task_name else "session"
         raise missing(csm, kind, name, known + names)
     for row in rows:
@@ -1655,8 +1687,27 @@ def check_listed(csm: Csm, name: str, until: float, known: Tuple[str, ...]) -> N
             raise NotFound(f"nothing would be backed up: {shown}")
 
 
+def session_rows(csm: Csm, until: float) -> List[Dict[str, Any]]:
+    """The short list of all sessions, as far as it can be had in time."""
+    patience = Patience(until=until, tries=2, may_move=False)
+    if csm.waiter.passed() >= until:
+        return []
+    try:
+        return csm.read(
+            collections.deque([SHORT_LIST]), lambda reply: csm.reader.named(reply.data), patience
+        )
+    except NotProcessed:
+        return []
+
+
+def is_listed(name: str, rows: List[Dict[str, Any]]) -> bool:
+    return any(each["name"] == name for each in rows)
+
+
 def note_task_again(csm: Csm, task: Task, login: Tuple[str, int], until: float) -> Task:
     """As it is after its sessions were noted. Where that cannot be read there, as it was found."""
+    if csm.waiter.passed() >= until:
+        return task
     patience = Patience(until=until, tries=2, may_move=False)
     try:
         tasks = csm.read(paths_of_task(task), task_parser(csm, task.name), patience).tasks
@@ -1679,6 +1730,7 @@ def snapshot(
         earliest=csm.earliest if csm.earliest != NEVER else csm.waiter.began_at,
         latest=csm.latest if csm.latest != -NEVER else NEVER,
         at=csm.waiter.passed(),
+        asked_at=csm.waiter.passed(),
     )
 
 
@@ -1823,7 +1875,8 @@ class Evidence(NamedTuple):
     unanswered: int = 0  # reads in a row that got no answer
 
     def has_ended_for(self, seconds: float) -> bool:
-        return self.ended_at is not None and self.now.at - self.ended_at >= seconds
+        """A slow view, asked for before that, tells nothing of it."""
+        return self.ended_at is not None and self.now.asked_at - self.ended_at >= seconds
 
     def has_proof_for(self, seconds: float) -> bool:
         return self.backed_since is not None and self.now.at - self.backed_since >= seconds
@@ -1878,9 +1931,8 @@ def observe(
         looked = looked if look.server == seen.now.server else 0.0
         seen = seen._replace(looked=looked, seen_since_sent=True)
     seen = observe_sessions(note, seen, look, pace)
-    if note.task is not None and look.task is not None:
-        seen = observe_task(note.task, seen, look.task, look.at, refusal)
-        seen = observe_mute_task(note.task, seen, look, pace)
+    seen = observe_task(note, seen, look, refusal)
+    seen = observe_mute_task(note, seen, look, pace)
     return seen._replace(at=look.at, now=look, unanswered=0, must_look=False)
 
 
@@ -1932,19 +1984,23 @@ def observe_severe(seen: Evidence, views: Tuple[Optional[Session], ...], at: flo
     return seen._replace(severe_since=first, severe_for=0.0 if first is None else at - first)
 
 
-def messages_since(last: Message, messages: Tuple[Message, ...]) -> Tuple[Message, ...]:
+def messages_since(
+    last: Message, messages: Tuple[Message, ...], noted_at: float
+) -> Tuple[Message, ...]:
     """Those after the one seen last, however many; where it is gone, those that are later."""
     keys = [each.key for each in messages]
     if last.key in keys:
         return messages[len(keys) - keys[::-1].index(last.key) :]
-    return tuple(each for each in messages if is_later(each, last))
+    return tuple(each for each in messages if is_later(each, last, noted_at))
 
 
-def is_later(message: Message, last: Message) -> bool:
-    """One without a time is later than one without a time whose place it took, or than none."""
-    if not message.seconds:
-        return not last.seconds or not last.text
-    return message.seconds > last.seconds
+def is_later(message: Message, last: Message, noted_at: float) -> bool:
+    """Two servers of a pair, or a list and a single task, may show messages in another form, with
+    times or without. One without is later where it took the place of another one; of the same id,
+    one that had a time may be the same. One with a time is then of after the note, by Date."""
+    if message.seconds:
+        return message.seconds > (last.seconds or noted_at)
+    return message.id != last.id or not (last.seconds and last.text)
 
 
 def has_trace(old: Task, new: Task, added: List[Message]) -> bool:
@@ -1957,21 +2013,38 @@ def has_trace(old: Task, new: Task, added: List[Message]) -> bool:
 
 
 def observe_task(
-    old: Task, seen: Evidence, new: Task, at: float, refusal: Optional[str]
+    note: Snapshot, seen: Evidence, look: Snapshot, refusal: Optional[str]
 ) -> Evidence:
     """Add what the task itself shows. An error is kept, even where a later message hides it. The
     id with which CSM refused our own trigger is none of the run's that was joined then."""
-    added = [each for each in messages_since(seen.last, new.messages) if each.id != refusal]
+    old, new = note.task, look.task
+    if old is None or new is None:
+        return seen
+    shown = tuple(each for each in new.messages if each.id != refusal)
+    added = list(messages_since(seen.last, shown, note.earliest))
     begun = seen.begun or has_trace(old, new, added)
     first = None if added else seen.ended_at
     return seen._replace(
         last=added[-1] if added else seen.last,
         earlier=told_before(seen, added),
         spoke=seen.spoke or bool(added),
-        errors=seen.errors + tuple(each for each in added if each.is_error),
+        errors=seen.errors + errors_told(seen, shown, added),
         begun=begun,
-        ended_at=since(first, begun and not new.running, at),
+        ended_at=since(first, begun and not new.running, look.at),
     )
+
+
+def errors_told(
+    seen: Evidence, shown: Tuple[Message, ...], added: List[Message]
+) -> Tuple[Message, ...]:
+    """In a list without times the place tells little: an error that is listed more often than in
+    the look before is of the run, even where the last message reads the same."""
+    before = seen.now.task.messages if seen.now.task is not None else ()
+    more: List[Message] = []
+    if len(before) > 1 and len(shown) > 1:
+        untimed = [each for each in shown if not each.seconds]
+        more = [each for each in untimed if shown.count(each) > before.count(each)]
+    return tuple(dict.fromkeys(each for each in (*added, *more) if each.is_error))
 
 
 def told_before(seen: Evidence, added: List[Message]) -> Message:
@@ -1982,11 +2055,11 @@ def told_before(seen: Evidence, added: List[Message]) -> Message:
     return others[-1] if others else NO_MESSAGE
 
 
-def observe_mute_task(old: Task, seen: Evidence, look: Snapshot, pace: Pace) -> Evidence:
+def observe_mute_task(note: Snapshot, seen: Evidence, look: Snapshot, pace: Pace) -> Evidence:
     """A backup alone may be somebody else's. It is taken for a trace, after a while, only of a
     task that shows nothing else."""
-    is_mute = look.task is not None and look.task.is_mute
-    if seen.begun or not (is_mute and old.is_mute):
+    is_mute = all(each is not None and each.is_mute for each in (note.task, look.task))
+    if seen.begun or not is_mute:
         return seen
     is_trace = any(each in SHOWN for each in seen.proofs)
     if not is_trace or look.at - seen.sent_at < pace.grace:
@@ -2044,15 +2117,17 @@ def failure_of(note: Snapshot, seen: Evidence, pace: Pace) -> str:
 
 
 def last_of_run(seen: Evidence) -> Message:
-    """An id alone that did not change may be this run's, or the one of before."""
-    return seen.last if seen.spoke or seen.last.is_bare else NO_MESSAGE
+    """One without a time that did not change may be this run's, or the one of before."""
+    return seen.last if seen.spoke or seen.last.is_timeless else NO_MESSAGE
 
 
 def has_surely_ended(note: Snapshot, seen: Evidence, pace: Pace) -> bool:
     """Has the task told its last message? Most may be followed by one that is late."""
     last = last_of_run(seen)
+    if last.id == FINISHED and seen.spoke:
+        return seen.ended_at is not None
     if last.id == FINISHED:
-        return seen.has_ended_for(0.0 if seen.spoke else pace.settle)
+        return seen.has_ended_for(pace.settle)
     return seen.has_ended_for(pace.settle if shows_no_message(note, seen) else pace.grace)
 
 
@@ -2100,7 +2175,7 @@ def judge_no_trace(seen: Evidence, pace: Pace) -> Verdict:
     """CSM shows an accepted run within seconds. Where it does not, waiting for the deadline would
     bring nothing."""
     if not seen.has_looked_for(pace.grace, pace):
-        return Verdict(Outlook.OPEN, "the run has not begun")
+        return Verdict(Outlook.OPEN, "no look has shown that the run began")
     words = "CSM accepted the trigger, and shows no trace of a run"
     if seen.now.task is not None and seen.now.task.pending_approval:
         words += "; the task waits for approval"
@@ -2206,8 +2281,17 @@ def joined(run: RunState) -> RunState:
     half_at = run.half_at
     if half_at is None:
         half_at = run.seen.at + (run.deadline - run.seen.at) / 2
-    seen = run.seen._replace(begun=True)
+    errors = run.seen.errors or errors_since_start(run.seen.now.task, run.refusal)
+    seen = run.seen._replace(begun=True, errors=errors)
     return run._replace(phase=Phase.JOINED, seen=seen, half_at=half_at)
+
+
+def errors_since_start(task: Optional[Task], refusal: Optional[str]) -> Tuple[Message, ...]:
+    """The joined run began before the note: what it told then is not later than the note."""
+    if task is None or not task.running or not task.last_ran:
+        return ()
+    errors = [each for each in task.messages if each.is_error and each.id != refusal]
+    return tuple(each for each in errors if each.seconds >= task.last_ran)
 
 
 # --- Steps: a trigger and its answer --------------------------------------------------------------
@@ -2347,7 +2431,7 @@ def after_look(run: RunState, look: Snapshot, pace: Pace) -> RunState:
 def after_no_answer(run: RunState, at: float, pace: Pace, is_pending: bool = True) -> RunState:
     """A read got no answer. Two in a row where a trigger is pending: it will get none either."""
     unanswered = run.seen.unanswered + (1 if is_pending else 0)
-    seen = run.seen._replace(at=at, unanswered=unanswered)
+    seen = run.seen._replace(at=at, unanswered=unanswered, must_look=False)
     run = run._replace(seen=seen)
     if run.phase is Phase.PENDING and seen.unanswered >= 2:
         return in_doubt(run._replace(trouble="CSM does not answer"), at)
@@ -2619,9 +2703,6 @@ FATES: Tuple[Tuple[type, Fate], ...] = (
 )
 
 
-NEXT_AFTER = {Fate.NOT_SENT: "trying again", Fate.UNAUTHORISED: "logging in again"}
-
-
 def answer_of(result: Union[Message, Problem], number: int, at: float) -> Answer:
     fate = next(fate for kind, fate in FATES if isinstance(result, kind))
     if isinstance(result, Message):
@@ -2761,24 +2842,14 @@ class Follower:
                 self.open.remove((number, sent))
                 result = self.csm.answer_to(sent)
                 answer = answer_of(result, number, self.now())
-                self.tell_answer(answer, f"{result}")
+                self.progress.answered(answer, f"{result}", is_task=self.run.note.task is not None)
                 self.run = after_answer(self.run, answer)
                 if self.run.is_refused_here and self.run.phase in (Phase.REFUSED, Phase.IN_DOUBT):
                     self.csm.use(sent.server)  # it is that server's, whoever was asked since
                 if isinstance(result, (Unreachable, WrongServer)):
                     self.failures += 1
-                    self.csm.next_server()
-
-    def tell_answer(self, answer: Answer, problem: str) -> None:
-        if answer.fate is not Fate.ACCEPTED:
-            text = f"{problem}; {NEXT_AFTER.get(answer.fate, 'looking whether there is a run')}"
-            self.progress.answered(answer.message, "WARNING", text)
-        elif answer.message.severity == "W":
-            text = f"accepted with a warning: {answer.message.text}"
-            self.progress.answered(answer.message, "WARNING", text)
-        else:
-            word = "started" if self.run.note.task is not None else "answered"
-            self.progress.answered(answer.message, "INFO", f"{word}: {answer.message.text}")
+                    if self.csm.server == sent.server:  # a look may have left it meanwhile
+                        self.csm.next_server()
 
     def has_answer(self) -> bool:
         return any(sent.call.is_done() for _, sent in self.open)
@@ -2819,6 +2890,7 @@ class Follower:
 
     def look(self) -> Optional[Snapshot]:
         """What the server in use shows of the target. None: it gave no answer."""
+        asked_at = self.now()
         try:
             task = self.read_task()
             is_task = self.run.note.task is not None
@@ -2826,7 +2898,9 @@ class Follower:
         except NotProcessed as fault:
             return self.after_fault(fault)
         self.failures = 0
-        return snapshot(self.csm, self.csm.server, task, views)
+        if is_task and task is None:
+            self.tell_fault(NoUse(f"{self.csm.server} does not show the task"))
+        return snapshot(self.csm, self.csm.server, task, views)._replace(asked_at=asked_at)
 
     def after_fault(self, fault: NotProcessed) -> Optional[Snapshot]:
         """An answer that is of no use shows nothing, and yet CSM has answered."""
@@ -3191,6 +3265,10 @@ class Console:
             self.has_live_line = False
         return self._write(name, f"{clear}{shown}\n")
 
+    def ask(self, text: str) -> None:
+        """Without a line end. Where it cannot be shown, it can be answered all the same."""
+        self._write("stderr", text)
+
     def show_live(self, text: str) -> None:
         """On a terminal: a line that the next one takes the place of, as wide as it is."""
         if is_terminal("stderr") and not self.output.quiet:
@@ -3320,10 +3398,17 @@ class Progress:
     def log(self, level: str, text: str) -> None:
         self.console.log(level, text)
 
-    def answered(self, message: Message, level: str, text: str) -> None:
+    def answered(self, answer: Answer, problem: str, is_task: bool) -> None:
         """CSM's answer to a trigger: it is not printed again at once."""
-        self._printed = message.text
-        self.log(level, text)
+        self._printed = answer.message.text
+        if answer.fate is not Fate.ACCEPTED:
+            following = NEXT_AFTER.get(answer.fate, "looking whether there is a run")
+            self.log("WARNING", f"{problem}; {following}")
+        elif answer.message.severity == "W":
+            self.log("WARNING", f"accepted with a warning: {answer.message.text}")
+        else:
+            word = "started" if is_task else "answered"
+            self.log("INFO", f"{word}: {answer.message.text}")
 
     def not_noted(self, text: str) -> None:
         """Why a session could not be noted: it belongs to the verdict."""
@@ -3402,6 +3487,9 @@ class Progress:
     def state(self) -> str:
         """The sessions."""
         return "; ".join(each.text() for each in self.sessions)
+
+
+NEXT_AFTER = {Fate.NOT_SENT: "trying again", Fate.UNAUTHORISED: "logging in again"}
 
 
 def phase_of(run: RunState, pace: Pace) -> Tuple[str, float]:
@@ -4263,10 +4351,7 @@ class Source:
         """A line of text. An error does not show it."""
         try:
             found = first_of(sources)
-        except OSError as error:
-            reason = error.strerror or error
-            raise UsageError(f"--password-file: {reason}") from None
-        except (ValueError, EOFError, RuntimeError):
+        except (OSError, ValueError, EOFError, RuntimeError):
             found = ""
         if not found.strip() or "\ufffd" in found:
             raise UsageError(f"--{name} is missing, blank or not text (or not Base64)")
@@ -4283,11 +4368,16 @@ class Source:
     def from_file(self, path: Optional[str]) -> Optional[str]:
         if path is None:
             return None
-        path = path_of(path)
-        if path != "-" and os.name == "posix" and os.stat(path).st_mode & 0o077:
+        chosen = path_of(path)
+        try:
+            limit = self.args.timeout
+            public = read_within(self.waiter, limit, lambda: is_public(chosen))
+            text = read_within(self.waiter, limit, lambda: read_line_of(chosen))
+        except OSError as error:
+            raise UsageError(f"--password-file: {error.strerror or error}") from None
+        if public:
             self.console.log("WARNING", "others can read the password file: chmod 600 it")
-        chosen = path
-        return read_within(self.waiter, self.args.timeout, lambda: read_line_of(chosen))
+        return text
 
     def from_environment(self, name: str) -> Optional[str]:
         """None: it is not set, and the next source is asked."""
@@ -4300,8 +4390,7 @@ class Source:
         return self.waiter.signals.interrupt(typed)
 
     def type_user(self) -> str:
-        sys.stderr.write("CSM user: ")
-        sys.stderr.flush()
+        self.console.ask("CSM user: ")
         line = sys.stdin.readline()
         if not line:
             raise EOFError
@@ -4326,6 +4415,11 @@ def first_of(sources: Tuple[Callable[[], Optional[str]], ...]) -> str:
 def path_of(text: str) -> str:
     """As the system wants it: the command line was read as UTF-8, whatever the locale."""
     return os.fsdecode(text.encode("utf-8", "surrogateescape"))
+
+
+def is_public(path: str) -> bool:
+    """Can others read it?"""
+    return path != "-" and os.name == "posix" and bool(os.stat(path).st_mode & 0o077)
 
 
 def read_line_of(path: str) -> str:

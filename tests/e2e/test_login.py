@@ -10,7 +10,7 @@ import pytest
 from csm import Request, SimulatedCsm
 from support.checks import check, check_one_backup, is_login, is_trigger
 from support.clock import JumpingClock
-from support.program import run_inside, server_options
+from support.program import Pace, run_inside, server_options
 from support.scenes import TARGETS, TASK
 
 
@@ -61,6 +61,14 @@ def test_token_of_blanks(csm: SimulatedCsm, token: str) -> None:
     result = run_inside(*server_options(csm), "-t", TASK)
     assert result.code == 4
     assert "IWNR0009E no such user" in result.err
+
+
+def test_log_in_that_hangs_for_once(csm: SimulatedCsm) -> None:
+    """It takes all the time for which a server that never let us in is tried: one try is none."""
+    csm.inject_when(is_login, "silent-before")
+    options = [*TARGETS["task"], "--request-timeout", "1.5", "--json"]
+    result = run_inside(*server_options(csm), *options, pace=Pace(first_contact=1.0))
+    check_one_backup(result, csm.world)
 
 
 @pytest.mark.parametrize("how", [401, 403, 500, "no-token"])

@@ -4,12 +4,12 @@ Names that are there, in a run to its end: test_verdict.py."""
 
 import difflib
 import json
-from typing import Any, List
+from typing import Any, Dict, List
 
 import pytest
 
 from csm import SimulatedCsm
-from support.checks import is_trigger
+from support.checks import check_backup, is_trigger, is_view_of
 from support.program import run_inside, server_options
 from support.scenes import PAYROLL, PAYROLL_TASK, TASK, each_task
 
@@ -96,6 +96,34 @@ def test_session_whose_name_is_that_of_the_list() -> None:
         assert result.code == 8
         assert result.json["started"] == "yes"
         assert len(csm.world.triggers) == 1
+
+
+def test_session_that_a_list_lacks_for_once(csm: SimulatedCsm) -> None:
+    """A CSM that has just started lists what it has loaded so far."""
+    left = ["once"]
+    csm.inject_when(is_view_of("SGC%20Payroll"), "500", 2)
+    csm.mutate = lambda request, reply: (
+        reply[-1:] if (request.path.endswith("/short") and left and left.pop()) else reply
+    )
+    result = run_inside(*server_options(csm), "-S", PAYROLL)
+    check_backup(result, csm)
+    assert left == []
+
+
+ODD_STEPS: Dict[str, List[Any]] = {
+    "no session": [{"step": 1, "command": "Backup"}],
+    "no command": [{"step": 1, "sessionName": PAYROLL, "command": None}],
+    "another key": [{"step": 1, "sessionName": PAYROLL, "Command": "Backup"}],
+    "an object": [{"step": 1, "sessionName": PAYROLL, "command": {"name": "Backup"}}],
+    "a text": ["Backup"],
+}
+
+
+@pytest.mark.parametrize("name", ODD_STEPS)
+def test_step_that_cannot_be_read_holds_no_trigger_up(csm: SimulatedCsm, name: str) -> None:
+    """It may be the Backup: what the task touches must show a backup."""
+    csm.mutate = lambda request, reply: each_task(reply, {"actions": ODD_STEPS[name]})
+    check_backup(run_inside(*server_options(csm), "-t", PAYROLL_TASK), csm)
 
 
 # --- Ids of tasks -------------------------------------------------------------------------------

@@ -1,13 +1,24 @@
 """Two servers: which of them is active, takeovers, and who gets the trigger."""
 
-from typing import Callable, Optional, Tuple
+import time
+from typing import Any, Callable, List, Optional, Tuple
+from unittest import mock
 
 import pytest
+from urllib3.util import connection
 
 from csm import Request, SimulatedCsm, World
-from support.checks import check, check_one_backup, is_trigger, is_view_of, triggers_sent
+from support.checks import (
+    check,
+    check_backup,
+    check_one_backup,
+    is_login,
+    is_trigger,
+    is_view_of,
+    triggers_sent,
+)
 from support.clock import JumpingClock
-from support.program import address, run_inside, server_options
+from support.program import Pace, address, run_inside, server_options
 from support.scenes import (
     SESSION,
     TARGETS,
@@ -91,6 +102,42 @@ def test_both_standby(pair: Pair, target: str, standby: str) -> None:
     assert "IWNR0007E" in result.last_line
     assert [len(triggers_sent(each)) for each in pair] == [1, 1]
     assert triggers_sent(first)[0].when <= triggers_sent(second)[0].when
+
+
+def test_first_one_hangs_at_the_log_in(pair: Pair) -> None:
+    """For as long as a server that never let us in is tried: the other one has its turn."""
+    first, second = pair
+    first.inject_when(is_login, "silent-before", None)
+    second.promote()
+    options = [*TARGETS["task"], "--request-timeout", "1.5"]
+    pace = Pace(first_contact=1.0)
+    result = run_inside(*server_options(first, second), *options, pace=pace)
+    check_backup(result, second)
+
+
+def test_first_one_vanishes_before_the_trigger(pair: Pair) -> None:
+    """Packets to it are dropped, so that each connection takes its time to fail: the trigger, and
+    the look meanwhile, wait for it side by side."""
+    first, second = pair
+    vanished: List[Request] = []
+    real: Any = connection.create_connection
+
+    def create(address: Tuple[str, int], *args: Any, **options: Any) -> Any:
+        if vanished and address[1] == first.port:
+            time.sleep(0.8)
+            raise ConnectionError("no route")
+        return real(address, *args, **options)
+
+    def vanish() -> None:
+        vanished.append(first.requests[-1])
+        first.die()
+        second.promote()
+
+    once(first, is_view_of(TASK), vanish)
+    with mock.patch.object(connection, "create_connection", create):
+        result = run_inside(*server_options(first, second), *TARGETS["task"], "--timeout", "300")
+    check_backup(result, second)
+    assert [len(triggers_sent(each)) for each in pair] == [0, 1]
 
 
 @pytest.mark.parametrize("target", TARGETS)

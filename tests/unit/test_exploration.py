@@ -178,7 +178,7 @@ def snapshot(world: World, letter: Letter, facts: Facts, at: float) -> Any:
         ran = 10.0 + letter.later
         task = c.Task(1, "t", True, letter.running, False, ran, messages)
     sessions = tuple(SESSIONS[each] for each in letter.views)
-    return c.Snapshot(letter.server, task, sessions, NOTED, NOTED, at)
+    return c.Snapshot(letter.server, task, sessions, NOTED, NOTED, at, at)
 
 
 def note_of(world: World, server: str, running: bool, at: float) -> Any:

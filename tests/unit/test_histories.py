@@ -25,8 +25,9 @@ MESSAGES = {
     "X": (D + 9, "IWNR9999E refused"),
     "6": (D + 10, "IWN123456E"),
     "g": (D + 11, "IWNR2212I"),
-    "z": (D + 12, "IWNR02212I zeros"),
+    "z": (D + 12, "IWNR02212I [1:02:03 PM] zeros"),
     "h": (D + 13, "IWNR2220I"),
+    "y": (D + 14, "IWNR0001E of a step"),
 }
 OLD = c.Message(D - 3600, "IWNR2212I")
 FIRST = c.Backup("first", "first's time", True, "8", D - 3600, "H1-B1")
@@ -67,20 +68,24 @@ def session(shown: str) -> Optional[Any]:
     return c.Session("s", status, state, "Safeguarded Copy", "!" in shown, "8", backups)
 
 
-def snap(at: float, task: str, *sessions: str, server: str = "A", earliest: float = D) -> Any:
+def snap(
+    at: float, task: str, *sessions: str, server: str = "A", earliest: float = D, took: float = 0.0
+) -> Any:
     """task: '' for a session; '?' not listed; else R running, M N O lastRan later and later, L
-    earlier, 0 none, Q no old message, B only the last message and without its time, A waits for
-    approval, and a letter a message."""
+    earlier, 0 none, Q no old message, T all messages without their times, B only the last one and
+    without its time, A waits for approval, and a letter a message."""
     shown = None
     if task not in ("", "?"):
         messages = () if "Q" in task else (OLD,)
         messages += tuple(c.Message(*MESSAGES[each]) for each in task if each in MESSAGES)
-        if "B" in task:
-            messages = tuple(c.Message(0.0, each.text) for each in messages[-1:])
+        if "B" in task or "T" in task:
+            shown_ones = messages[-1:] if "B" in task else messages
+            messages = tuple(c.Message(0.0, each.text) for each in shown_ones)
         moved = {"M": D + 1.5, "N": D + 99, "O": D + 199, "0": 0.0, "L": D - 7200}
         ran = [moved[each] for each in task if each in moved] or [D - 3600]
         shown = c.Task(1, "t", True, "R" in task, "A" in task, ran[-1], messages)
-    return c.Snapshot(server, shown, tuple(map(session, sessions)), earliest, earliest, at)
+    views = tuple(map(session, sessions))
+    return c.Snapshot(server, shown, views, earliest, earliest, at, at - took)
 
 
 def name_of(step: Any) -> str:
@@ -341,7 +346,7 @@ RUN = [
         {},
     ),
     (
-        "the same bare message again",
+        "the same message without a time again",
         BARE,
         [ACCEPTED, snap(1, "MB", "v"), snap(6, "MB", "v")],
         1,
@@ -349,7 +354,7 @@ RUN = [
         {},
     ),
     (
-        "the same bare message again, early",
+        "the same message without a time again, early",
         BARE,
         [ACCEPTED, snap(1, "MB", "v"), snap(5, "MB", "v")],
         1,
@@ -357,7 +362,7 @@ RUN = [
         {},
     ),
     (
-        "the same bare message, changed meanwhile",
+        "the same message without a time, changed meanwhile",
         BARE,
         [ACCEPTED, snap(1, "RBs", ""), snap(2, "Bf", "v")],
         1,
@@ -365,7 +370,7 @@ RUN = [
         {},
     ),
     (
-        "a bare error that did not change",
+        "a bare id of an error that did not change",
         snap(0, "BE", ""),
         [ACCEPTED, snap(1, "MBE", "v"), snap(61, "MBE", "v")],
         1,
@@ -373,7 +378,7 @@ RUN = [
         {},
     ),
     (
-        "a bare error that did not change, early",
+        "a bare id of an error that did not change, early",
         snap(0, "BE", ""),
         [ACCEPTED, snap(1, "MBE", "v"), snap(60, "MBE", "v")],
         1,
@@ -2129,7 +2134,7 @@ MORE = [
         {},
     ),
     (
-        "an untimed text that did not change is not of this run",
+        "a text with its time that did not change is not of this run",
         snap(0, "Bz", ""),
         [ACCEPTED, snap(1, "MBz", "v"), snap(60, "MBz", "v")],
         1,
@@ -2137,12 +2142,124 @@ MORE = [
         {},
     ),
     (
-        "an untimed text that did not change: no message",
+        "a text with its time that did not change: no message",
         snap(0, "Bz", ""),
         [ACCEPTED, snap(1, "MBz", "v"), snap(61, "MBz", "v")],
         1,
         "DONE",
         {"remark": "no message"},
+    ),
+    (
+        "an error without a time that did not change may be of this run",
+        snap(0, "By", ""),
+        [ACCEPTED, snap(1, "MBy", "v"), snap(61, "MBy", "v")],
+        1,
+        SEVEN,
+        {"words": "with the error IWNR0001E of a step"},
+    ),
+    (
+        "an error among messages without times",
+        snap(0, "Tsf", ""),
+        [ACCEPTED, snap(1, "MTsfsEf", "v")],
+        1,
+        SEVEN,
+        {"words": "with the error IWNR0001E"},
+    ),
+    (
+        "the same error once more, among messages without times",
+        snap(0, "TsEf", ""),
+        [ACCEPTED, snap(1, "RMTsEfsE", ""), snap(2, "MTsEfsEf", "v")],
+        1,
+        SEVEN,
+        {"words": "with the error IWNR0001E"},
+    ),
+    (
+        "an error of before, among messages without times",
+        snap(0, "TsEf", ""),
+        [ACCEPTED, snap(1, "MTsEfsf", "v"), snap(6, "MTsEfsf", "v")],
+        1,
+        "DONE",
+        {},
+    ),
+    (
+        "no backup in a view that was asked for too early",
+        IDLE,
+        [ACCEPTED, snap(1, "Mf", ""), snap(68, "Mf", "", took=20)],
+        1,
+        "LOOK",
+        {},
+    ),
+    (
+        "cut off, in a view that was asked for too early",
+        IDLE,
+        [ACCEPTED, snap(1, "Msm", "v"), snap(68, "Msm", "v", took=20)],
+        1,
+        "LOOK",
+        {},
+    ),
+    (
+        "a good end in a view that took long",
+        IDLE,
+        [ACCEPTED, snap(30, "Mf", "v", took=20)],
+        1,
+        "DONE",
+        {},
+    ),
+    (
+        "an error without a time, where the last message had one",
+        IDLE,
+        [ACCEPTED, snap(1, "MBE", "v")],
+        1,
+        SEVEN,
+        {"words": "with the error IWNR0001E"},
+    ),
+    (
+        "a message without a time, which may be the last one noted",
+        IDLE,
+        ["lost", snap(1, "Bf", ""), snap(30, "Bf", "")],
+        1,
+        "LOOK",
+        {"begun": False},
+    ),
+    (
+        "a message without a time, which is not the last one noted",
+        IDLE,
+        [ACCEPTED, snap(1, "RBs", ""), snap(2, "Bf", "v")],
+        1,
+        "DONE",
+        {},
+    ),
+    (
+        "an error without a time that was there before, with one",
+        snap(0, "sE", ""),
+        [ACCEPTED, snap(1, "RMBE", ""), snap(2, "MBf", "v")],
+        1,
+        "DONE",
+        {},
+    ),
+    (
+        "an error of before the note, whose time only the other server tells",
+        snap(0, "Bf", "", earliest=D + 50),
+        [ACCEPTED, snap(1, "RMsEf", "", earliest=D + 50), snap(2, "MsEf", "V", earliest=D + 50)],
+        1,
+        "LOOK",
+        {},
+    ),
+    (
+        "a joined run told an error before it was noted",
+        snap(0, "RMsE", ""),
+        [snap(1, "RMsE", ""), snap(2, "MsEf", "v")],
+        0,
+        SEVEN,
+        {"words": "with the error IWNR0001E"},
+    ),
+    (
+        "a run before the joined one told an error",
+        snap(0, "RNsE", ""),
+        [snap(1, "RNsE", ""), snap(2, "NsEg", "v")],
+        0,
+        "DONE",
+        {},
     ),
     (
         "an untimed message where none was",
@@ -2435,7 +2552,7 @@ def test_a_server_that_refused_is_not_asked_again() -> None:
 
 
 def test_a_message_of_the_same_time_is_not_later() -> None:
-    assert c.messages_since(c.Message(5.0, "a"), (c.Message(5.0, "b"),)) == ()
+    assert c.messages_since(c.Message(5.0, "a"), (c.Message(5.0, "b"),), D) == ()
 
 
 def test_sessions_are_viewed_now_and_then() -> None:
@@ -2518,17 +2635,24 @@ def test_the_same_message() -> None:
     assert c.Message(5.0, "IWNR2212I").key != c.Message(6.0, "IWNR2212I").key
     assert c.Message(0.0, "IWNR2212I a").key != c.Message(0.0, "IWNR2212I b").key
     assert c.Message(5.0, "a").key != c.Message(5.0, "b").key
-    assert c.Message(0.0, "IWNR2212I").is_bare
-    assert not c.Message(5.0, "IWNR2212I").is_bare
 
 
 def test_each_problem_says_one_thing() -> None:
     run = c.after_send(c.first_state(IDLE, 1800.0), 0.0)
     step = c.next_step(c.after_answer(run, answer_of("accepted", run, 0.0)), 1800.0, PACE)
-    assert str(step) == "the deadline has passed: the run has not begun"
+    assert str(step) == "the deadline has passed: no look has shown that the run began"
 
 
 # --- States by themselves -------------------------------------------------------------------------
+
+
+def test_it_looks_at_once_but_not_again_and_again() -> None:
+    """After IWNR1026I; where CSM does not answer that look, the next ones have their pauses."""
+    run = c.after_send(c.first_state(SESSION, 1800.0), 0.0)
+    run = c.after_answer(run, answer_of("completed", run, 1.0))
+    assert c.pause_before_look(run, 1.0, PACE) == 0
+    assert c.pause_before_look(c.after_no_answer(run, 1.1, PACE), 1.1, PACE) == 0.5
+    assert c.pause_before_look(c.after_look(run, snap(1.1, "", "v"), PACE), 1.1, PACE) == 0.5
 
 
 def test_the_first_evidence() -> None:
@@ -2944,8 +3068,8 @@ def test_no_message_of_a_run_is_missed(old: List[Any], new: List[Any]) -> None:
     before = tuple(c.Message(1.0 + at, text) for at, text in sorted(old))
     added = tuple(c.Message(10.0 + at, text) for at, text in sorted(new))
     last = before[-1] if before else c.Message(9.0, "")
-    assert c.messages_since(last, before + added) == added
-    assert c.messages_since(last, added) == added
+    assert c.messages_since(last, before + added, D) == added
+    assert c.messages_since(last, added, D) == added
 
 
 @settings(max_examples=100, deadline=None)

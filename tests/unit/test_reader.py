@@ -134,7 +134,12 @@ def test_a_secret_is_blanked_as_it_would_be_shown(secret: str) -> None:
 
 
 def test_a_secret_that_cannot_be_shown_at_all() -> None:
-    assert c.forms_of(" ") == (" ", "%20", "+")
+    assert set(c.forms_of(" ")) == {" ", "%20", "+"}
+
+
+@pytest.mark.parametrize("shown", ["a&amp;4&quot;&lt;3/", 'a&amp;4"&lt;3/', "a%264%22%3c3%2f"])
+def test_a_secret_as_a_page_of_html_has_it(shown: str) -> None:
+    assert c.Reader(c.Secret('a&4"<3/')).clean(f"wrong: {shown}.") == "wrong: ***."
 
 
 def test_the_id_of_a_message_is_kept_whatever_is_secret() -> None:
@@ -246,17 +251,18 @@ def test_the_same_message_has_the_same_key() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text", "is_bare"),
+    ("seconds", "text", "is_timeless"),
     [
         (0.0, "IWNR2212I", True),
         (5.0, "IWNR2212I", False),
-        (0.0, "IWNR2212I done", False),
+        (0.0, "IWNR2212I done", True),
+        (0.0, "IWNR2212I [Jan 5, 2022 1:05:07 PM] done", False),
         (0.0, "done", False),
         (0.0, "", False),
     ],
 )
-def test_an_id_alone(seconds: float, text: str, is_bare: bool) -> None:
-    assert c.Message(seconds, text).is_bare is is_bare
+def test_a_message_that_tells_no_time(seconds: float, text: str, is_timeless: bool) -> None:
+    assert c.Message(seconds, text).is_timeless is is_timeless
 
 
 def test_what_a_record_is_without_more() -> None:
@@ -366,7 +372,50 @@ def test_the_state_of_a_task(changes: Any, state: str) -> None:
 def test_which_step_is_a_backup(command: Any, is_backup: bool) -> None:
     assert c.is_backup(command) is is_backup
     task = task_with(actions=[{"sessionName": "one", "command": command}])
-    assert task.sessions == (("one",) if is_backup else ())
+    if command:
+        assert task.sessions == (("one",) if is_backup else ())
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"command": "Backup"},
+        {"sessionName": None, "command": "Backup"},
+        {"sessionName": "three", "command": None},
+        {"sessionName": "three", "command": {"name": "Backup"}},
+        {"sessionName": "three"},
+        "Backup three",
+        None,
+    ],
+    ids=str,
+)
+def test_a_step_that_cannot_be_read_hides_no_backup(odd: Any) -> None:
+    """No session may be left out of the proof: all count that the task touches."""
+    task = task_with(actions=[{"sessionName": "one", "command": "Backup"}, odd])
+    assert set(task.sessions) == {"one", "two"} | (
+        {"three"} if isinstance(odd, dict) and odd.get("sessionName") else set()
+    )
+    assert task.steps == ()
+
+
+def test_steps_that_need_no_session() -> None:
+    """Whatever they do, it is no backup."""
+    task = task_with(actions=[{"sessionName": "one", "command": "Backup"}, {"command": "Pause"}])
+    assert task.sessions == ("one",)
+    assert task.steps == ("one: Backup", ": Pause")
+
+
+def ids_of(entries: List[Any]) -> List[str]:
+    return [each.id for each in task_with(lastmessage=None, messages=entries).messages]
+
+
+def test_messages_are_kept_with_the_oldest_first() -> None:
+    """Whatever the order in which they are listed; where a time is not told, as they come."""
+    ids = ["IWNR1001I", "IWNR1002I", "IWNR1003I"]
+    entries = [{"baseDate": NOON + at, "msg": each} for at, each in enumerate(ids)]
+    assert ids_of(entries) == ids
+    assert ids_of(entries[::-1]) == ids
+    assert ids_of([entries[2], {"msg": "IWNR1009I"}]) == ["IWNR1003I", "IWNR1009I"]
 
 
 def test_a_task_without_steps_shows_the_sessions_that_it_touches() -> None:

@@ -32,7 +32,7 @@ def session(name: str, *backups: Any, copy_sets: str = "8") -> Any:
 
 
 def note_of(*sessions: Any, task: Any = TASK) -> Any:
-    return c.Snapshot("csm1:9559", task, sessions, NOON, NOON, 0.0)
+    return c.Snapshot("csm1:9559", task, sessions, NOON, NOON, 0.0, 0.0)
 
 
 def target_of(note: Any, *remarks: str) -> Any:
