@@ -14,8 +14,8 @@ exit codes:  0 a new, valid backup (--no-wait: accepted; --check, --list, --min-
                                                             terminated
 
 How to audit this file. Sections 1 to 5 are names, values, and what CSM's JSON is read into.
-Part I, sections 6 to 11, is what can start something or decide a verdict: read it with care.
-Part II, sections 12 to 17, starts nothing. It decides --min-interval, and tells.
+Part I, sections 6 to 11, is what can start something or decide an end: read it with care.
+Part II, sections 12 to 17, starts nothing and decides nothing: it tells.
 
 CSM is read into immutable snapshots. Pure functions turn the snapshot of before and the looks
 since into evidence, a verdict and the next step; one small loop carries the steps out:
@@ -152,7 +152,7 @@ NEVER = float("inf")
 
 
 class Pace(NamedTuple):
-    """All seconds that decide anything. Tests use quicker ones."""
+    """The seconds that decide when something is sent or ended. Tests use quicker ones."""
 
     request_timeout: float = 30.0  # of one request; also: how long a lost trigger is looked for
     session_factor: float = 10.0  # a Backup blocks until it is done: so many request timeouts
@@ -175,6 +175,10 @@ class Pace(NamedTuple):
     lock: float = 60.0  # how long another call for the same target is waited for
     shown_again: float = 60.0  # a sign of life
     glance: float = 30.0  # how long --list and --check take at most
+
+    def retry_after(self, failures: int) -> float:
+        """Twice as long after each failure in a row."""
+        return self.first_retry * 2.0 ** min(failures - 1, 8)
 
 
 class Clock:
@@ -261,37 +265,36 @@ class Busy(OutcomeUnknown):
 
 
 class NotProcessed(Problem):
-    """A request had no effect on CSM. Only what is of this kind is ever sent again."""
+    """A request had no effect on CSM. A command is sent again at once only after this kind."""
 
+    code = ExitCode.UNREACHABLE
+    hint = "check address, network"
     firm = False  # firm: it will hardly pass, so that it is believed when it comes twice
+    is_silence = False  # no answer of CSM's: it is not even known whether it could be looked at
 
 
 class Unreachable(NotProcessed):
     """There is no answer."""
 
-    code = ExitCode.UNREACHABLE
-    hint = "check address, network"
+    is_silence = True
 
 
 class NoUse(NotProcessed):
     """There is an answer, and it is of no use."""
 
-    code = ExitCode.UNREACHABLE
-    hint = "check address, network"
-
 
 class WrongServer(NotProcessed):
-    code = ExitCode.UNREACHABLE
     hint = "check address; get the certificate's fingerprint on the CSM server itself"
     firm = True
+    is_silence = True
 
 
 class NotCsm(NotProcessed):
     """A redirect: something else listens there."""
 
-    code = ExitCode.UNREACHABLE
     hint = "check address and port: this is not CSM"
     firm = True
+    is_silence = True
 
 
 class LoginRefused(NotProcessed):
@@ -302,6 +305,8 @@ class LoginRefused(NotProcessed):
 
 class HeldBack(LoginRefused):
     """A log-in that was refused is not tried again yet: nothing was sent."""
+
+    is_silence = True
 
 
 class Denied(NotProcessed):
@@ -517,9 +522,9 @@ class Snapshot(NamedTuple):
     server: str  # ids belong to it
     task: Optional[Task]  # None: the target is a session; in a look: the task was not listed
     sessions: Tuple[Optional[Session], ...]  # that must show a new backup; None: not seen
-    earliest: float  # Date of the first answer it is made of; not known: -inf
-    latest: float  # Date of the last one; not known: inf
-    at: float  # when it was complete, in seconds since the program began
+    earliest: float  # the earliest Date of all answers so far; without any, our own clock
+    latest: float  # the Date that came last; without any: inf
+    at: float  # when it was complete, in seconds since `Waiter.begin`
     asked_at: float  # when it was asked for: what it shows may be as old
 
 
@@ -588,19 +593,22 @@ class Reader:
     """Makes records of CSM's JSON. Texts are made printable, and secrets in them blanked."""
 
     def __init__(self, *secrets: Secret) -> None:
-        self.secrets = list(secrets)
+        self._forms: Tuple[str, ...] = ()  # of all secrets: made once, a task may have 5,410 texts
+        for each in secrets:
+            self.blank(each)
+
+    def blank(self, secret: Secret) -> None:
+        """From now on this is no part of any text."""
+        self._forms = tuple(dict.fromkeys((*self._forms, *forms_of(secret.reveal()))))
 
     def clean(self, value: Any) -> str:
         """A text of CSM's, as it may be shown. Its id is kept, whatever is secret."""
         text = printable(text_of(value).strip())
         head = Message(0.0, text).shown_id
-        forms: List[str] = []
-        for secret in self.secrets:
-            forms += forms_of(secret.reveal())
-        if any(head in each for each in forms if len(each) >= len(head)):
+        if any(head in each for each in self._forms):
             head = ""  # it is the secret itself, or its beginning
         rest = text[len(head) :]
-        for form in forms:
+        for form in self._forms:
             rest = rest.replace(form, "***")
         return (head + rest)[:400]
 
@@ -646,6 +654,8 @@ class Reader:
         if not isinstance(data, dict) or data.get("name") != name:
             raise OddReply("not that session")
         status = text_of(data.get("status"))
+        rows = backup_results(data)
+        backups = [self.backup(row, sequence) for sequence, row in rows if isinstance(row, dict)]
         return Session(
             name=name,
             status=self.clean(status),
@@ -653,8 +663,8 @@ class Reader:
             kind=text_of(data.get("rulesname")),
             in_error=status.lower() == "severe" or is_true(data.get("haserror")),
             copy_sets=self.clean(data.get("numcopysets")),
-            backups=tuple(self.backup(row, sequence) for sequence, row in backup_results(data)),
-            is_odd=has_odd_results(data),
+            backups=tuple(backups),
+            is_odd=not all(is_result(row) for _, row in rows),
         )
 
     def backup(self, row: Dict[str, Any], sequence: str) -> Backup:
@@ -728,28 +738,20 @@ def oldest_first(messages: List[Message]) -> Tuple[Message, ...]:
     return tuple(messages[::-1] if is_reversed else messages)
 
 
-def backup_results(data: Dict[str, Any]) -> List[Tuple[str, Dict[str, Any]]]:
-    """The backups of all sequences, each with its sequence's name. The key was seen as
+def backup_results(data: Dict[str, Any]) -> List[Tuple[str, Any]]:
+    """What the lists of backups hold, each with its sequence's name. The key was seen as
     BackupResults; any case is accepted."""
-    found: List[Tuple[str, Dict[str, Any]]] = []
+    found: List[Tuple[str, Any]] = []
     for sequence in rows_of(data.get("backupInfo")):
         name = text_of(sequence.get("backupSequence"))
         for key, value in sequence.items():
             if key.lower() == "backupresults":
-                found += [(name, row) for row in rows_of(value)]
+                found += [(name, row) for row in list_of(value)]
     return found
 
 
-def has_odd_results(data: Dict[str, Any]) -> bool:
-    """Is something in the list of backups that cannot be read as one? It may hide a backup."""
-    for sequence in rows_of(data.get("backupInfo")):
-        for key, value in sequence.items():
-            if key.lower() == "backupresults" and not all(map(is_result, list_of(value))):
-                return True
-    return False
-
-
 def is_result(row: Any) -> bool:
+    """Can it be read as a backup? What cannot may hide one."""
     if not isinstance(row, dict):
         return False
     return bool(number_of(row.get("backupID")) or number_of(row.get("timestamp")))
@@ -810,8 +812,8 @@ FAULTS: Dict[Oddity, Tuple[Type[Problem], Type[Problem], Type[Problem]]] = {
     Oddity.USELESS: (NoUse, NoUse, OutcomeUnknown),
 }
 
-REFUSING = (400, 405, 406, 409, 411, 413, 414, 415, 422)
-BUSY = (429, 503)
+REFUSING_STATUSES = (400, 405, 406, 409, 411, 413, 414, 415, 422)
+BUSY_STATUSES = (429, 503)
 TOKEN_NOT_TAKEN = (Oddity.TOKEN, Oddity.FORBIDDEN, Oddity.NO_JSON, Oddity.REDIRECT)
 
 
@@ -833,7 +835,7 @@ def oddity_of_status(reply: Reply) -> Optional[Oddity]:
     """A message of CSM's tells more than a status below 500, but for 401 and 3xx."""
     if reply.status == 401:
         return Oddity.TOKEN
-    if reply.status in BUSY:
+    if reply.status in BUSY_STATUSES:
         return Oddity.BUSY
     if 300 <= reply.status < 400:
         return Oddity.REDIRECT
@@ -841,7 +843,7 @@ def oddity_of_status(reply: Reply) -> Optional[Oddity]:
         return Oddity.REFUSED
     if reply.status == 403:
         return Oddity.FORBIDDEN
-    if reply.status in REFUSING:
+    if reply.status in REFUSING_STATUSES:
         return Oddity.REFUSED
     return None if 200 <= reply.status < 300 else Oddity.USELESS
 
@@ -877,8 +879,8 @@ class Signals:
     """Which signal has come. Its handler notes it, and every wait of the main thread hears of it
     within a slice; nothing is interrupted where it stands, but for what `interrupt` runs."""
 
-    SLICE = 0.1  # seconds
-    FINE_SLICE = 0.02
+    SLICE = 0.1  # seconds: a signal ends the call within 0.2
+    FINE_SLICE = 0.02  # where an answer to a trigger may come meanwhile
     NAMES = ("SIGHUP", "SIGINT", "SIGTERM")
 
     def __init__(self) -> None:
@@ -973,7 +975,8 @@ class Worker:
         return call
 
     def _has_thread(self) -> bool:
-        """Where no thread can be had, a job is done at once: without a limit, but done."""
+        """Where no thread can be had, a job is done at once: no limit and no signal ends it then,
+        but a backup that takes long is better than none."""
         if self._thread is None:
             thread = threading.Thread(target=self._work, daemon=True)
             try:
@@ -995,12 +998,12 @@ class Waiter:
         self.clock = clock
         self.signals = signals
         self.began = clock.monotonic()
-        self.began_at = clock.time()  # the time of day then
+        self.began_by_clock = clock.time()  # the time of day then
 
     def begin(self) -> None:
         """The deadline counts from here."""
         self.began = self.clock.monotonic()
-        self.began_at = self.clock.time()
+        self.began_by_clock = self.clock.time()
 
     def passed(self) -> float:
         """Seconds since the call began."""
@@ -1123,7 +1126,7 @@ class Role(enum.Enum):
     NOT_TOLD = "it does not say"
 
 
-class Faults(NamedTuple):
+class ServerFaults(NamedTuple):
     """Of one server, while something is read."""
 
     server: str
@@ -1136,12 +1139,12 @@ class Tries(NamedTuple):
 
     began: float
     tried: int = 0
-    faults: Tuple[Faults, ...] = ()  # of each server, the last one that was asked last
+    faults: Tuple[ServerFaults, ...] = ()  # of each server, the last one that was asked last
 
     def after(self, server: str, fault: NotProcessed) -> "Tries":
         others = tuple(each for each in self.faults if each.server != server)
         firm = self.firm_of(server) + (1 if fault.firm else 0)
-        faults = (*others, Faults(server, str(fault), firm))
+        faults = (*others, ServerFaults(server, str(fault), firm))
         return Tries(self.began, self.tried + 1, faults)
 
     def firm_of(self, server: str) -> int:
@@ -1181,13 +1184,13 @@ class Csm:
         self.reader = Reader(config.password)
         self.servers: Deque[str] = collections.deque(config.servers)  # the first is in use
         self.asks_role = config.asks_role
-        self.is_watching = False  # once a trigger is out, a refused log-in is never believed
+        self.may_have_started = False  # once a trigger is out, a refused log-in is never believed
         self.earliest = NEVER  # Date of the answers so far
         self.latest = -NEVER
         self._was_in = False  # has a server ever let us in?
         self._tokens: Dict[str, Token] = {}
         self._logins = 0
-        self._active: Set[str] = set()  # servers that have not told since the log-in: a standby
+        self._not_standby: Set[str] = set()  # since the log-in there
         self._forbidden: Set[str] = set()  # servers where a 403 has taken the token away
         self._login_at: Dict[str, float] = {}  # server -> when to try a refused log-in again
         self._login_pause = self.pace.first_login_pause
@@ -1199,10 +1202,14 @@ class Csm:
         return self.servers[0]
 
     @property
-    def login(self) -> Tuple[str, int]:
+    def login_here(self) -> Tuple[str, int]:
         """Where we are logged in: what was read there belongs to it. 0: nowhere."""
         token = self._tokens.get(self.server)
         return self.server, token.serial if token else 0
+
+    @property
+    def is_logged_in(self) -> bool:
+        return self.server in self._tokens
 
     def time_left(self) -> float:
         return self.config.timeout - self.waiter.passed()
@@ -1234,7 +1241,7 @@ class Csm:
             try:
                 return self.try_read(paths[0], parse, patience.until)
             except NotProcessed as fault:
-                if is_answer(fault) and self.login[1]:
+                if is_answer(fault) and self.is_logged_in:
                     paths.rotate(-1)
                 raise
 
@@ -1261,7 +1268,7 @@ class Csm:
             self.waiter.sleep(max(0.0, min(pause, self._left_for_tries(patience))))
 
     def _pause_after(self, tries: Tries, fault: NotProcessed) -> float:
-        pause = self.pace.first_retry * 2.0 ** min(tries.tried - 1, 8)
+        pause = self.pace.retry_after(tries.tried)
         if isinstance(fault, LoginRefused):
             pause = max(pause, self.pace.login_retry)
         return min(pause, self.pace.settle)
@@ -1315,8 +1322,8 @@ class Csm:
     # A command starts something: it is sent once, and its answer may be late.
 
     def command(self, path: str, form: Optional[Form]) -> Sent:
-        """POST it, on the connection that is open, and do not wait. Whoever calls this has read
-        CSM's state with a token that is still good."""
+        """POST it, and do not wait: a Backup is answered when it is done. `Follower.send` alone
+        calls this, once a read has shown that the token is good."""
         return self._start(Purpose.COMMAND, "POST", path, self.time_left(), form)
 
     def answer_to(self, sent: Sent) -> Union[Message, Problem]:
@@ -1333,10 +1340,10 @@ class Csm:
         """Once, unless we are logged in. Raises NotProcessed."""
         if self.server not in self._tokens:
             self._take_token(until)
-        if self.asks_role and self.server not in self._active:
+        if self.asks_role and self.server not in self._not_standby:
             if self.ask_role(until) is Role.STANDBY:
                 raise Standby(f"{self.server} is a standby")
-            self._active.add(self.server)
+            self._not_standby.add(self.server)
         self._was_in = True
         self.progress.server = self.server
 
@@ -1353,12 +1360,12 @@ class Csm:
         is_kept = self.server in self._forbidden
         self._forbidden.discard(self.server)
         self._tokens[self.server] = Token(secret, self._logins, is_kept)
-        self._active.discard(self.server)
+        self._not_standby.discard(self.server)
 
     def _note_refused_login(self, text: str) -> None:
         """Once a trigger is out, a user must not be locked by ever more tries."""
         self._login_refused = text
-        if self.is_watching:
+        if self.may_have_started:
             self._login_at[self.server] = self.waiter.passed() + self._login_pause
             self._login_pause = min(2 * self._login_pause, self.pace.longest_login_pause)
 
@@ -1370,7 +1377,7 @@ class Csm:
         if not re.match(r"[!-~]+\Z", token):
             raise LoginRefused(f"{reply.summary}: no token")
         secret = Secret(token)
-        self.reader.secrets.append(secret)
+        self.reader.blank(secret)
         return secret
 
     def ask_role(self, until: float = NEVER) -> Role:
@@ -1503,7 +1510,7 @@ class Target(NamedTuple):
     name: str  # as it is shown
     note: Snapshot
     session_names: Tuple[str, ...]  # of those that must show a new backup
-    login: Tuple[str, int]  # where, and with which log-in, the task's id was read
+    id_read_with: Tuple[str, int]  # where, and with which log-in, the task's id was read
     remarks: Tuple[str, ...] = ()  # that belong to the verdict
     is_chained: bool = False
 
@@ -1511,7 +1518,7 @@ class Target(NamedTuple):
 class TaskList(NamedTuple):
     tasks: Tuple[Task, ...]  # those that were asked for
     names: Tuple[Tuple[int, str], ...]  # id and name of all
-    login: Tuple[str, int] = ("", 0)  # with which it was read
+    read_with: Tuple[str, int] = ("", 0)  # the log-in
 
     def name_of(self, number: int) -> str:
         return next((name for id_, name in self.names if id_ == number), "")
@@ -1536,11 +1543,9 @@ def find_tasks(csm: Csm, name: str, patience: Patience) -> TaskList:
     odd: CSM is starting, or this user sees none."""
     began = csm.waiter.passed()
     listing = read_tasks(csm, name, patience)
-    looks = 1
     while not listing.tasks:
         csm.waiter.sleep(csm.pace.second_look)
         listing = read_tasks(csm, name, patience)
-        looks += 1
         is_late = csm.waiter.passed() >= min(began + csm.pace.first_contact, patience.until)
         if listing.names or is_late or csm.time_left() < csm.pace.last_try:
             break
@@ -1571,7 +1576,7 @@ def find_session(csm: Csm, listing: TaskList, patience: Patience) -> Target:
     if config.task_name:
         remarks = (f'no task is named "{escaped(name)}": Backup goes straight to the session',)
     note = snapshot(csm, csm.server, None, (session,))
-    return Target(f'session "{name}"', note, (name,), csm.login, remarks)
+    return Target(f'session "{name}"', note, (name,), csm.login_here, remarks)
 
 
 def note_task(csm: Csm, task: Task, listing: TaskList) -> Target:
@@ -1588,12 +1593,12 @@ def note_task(csm: Csm, task: Task, listing: TaskList) -> Target:
     if not kept and (views or task.steps):
         raise NotFound(why_nothing(csm, task, listing, views))
     if csm.waiter.passed() > began + csm.pace.second_look:
-        task = note_task_again(csm, task, listing.login, until)
+        task = note_task_again(csm, task, listing.read_with, until)
     return Target(
         name=f'task "{task.name}" (id {task.id})',
-        note=snapshot(csm, listing.login[0], task, tuple(view for _, view in kept)),
+        note=snapshot(csm, listing.read_with[0], task, tuple(view for _, view in kept)),
         session_names=tuple(name for name, _ in kept),
-        login=listing.login,
+        id_read_with=listing.read_with,
         remarks=remarks_on(task, listing),
         is_chained=is_chained(config, task),
     )
@@ -1628,8 +1633,9 @@ def names_of_sessions(config: Config, task: Task) -> Tuple[str, ...]:
 def note_session(
     csm: Csm, name: str, until: float, known: Optional[Tuple[str, ...]]
 ) -> Optional[Session]:
-    """One view of a session, or None where it cannot be had in time. Known: the names of the tasks;
-    where it is given, or -S names the session, it must be listed. Raises NotFound."""
+    """One view of a session, or None where it cannot be had in time. Known: the names of the tasks,
+    where the target is a session; then, or where -S names it, NotFound is raised if the list of
+    sessions does not have it."""
     must_exist = known is not None or name == csm.config.session_name
     try:
         return view_of_session(csm, name, Patience(until=until, tries=2, may_move=False))
@@ -1655,18 +1661,22 @@ def view_after_fault(csm: Csm, name: str, until: float, fault: NotProcessed) -> 
 
 def view_of_session(csm: Csm, name: str, patience: Patience) -> Session:
     """One that says Protected and lists no backup is looked at once more. Raises NotProcessed."""
-    paths = collections.deque([path_of_session(name)])
     if csm.waiter.passed() >= patience.until:
         raise Unreachable("no time was left")
-
-    def parse(reply: Reply) -> Session:
-        return csm.reader.session(reply.data, name)
-
-    session = csm.read(paths, parse, patience)
+    session = read_session(csm, name, patience)
     if session.hides_backups:
         csm.waiter.sleep(csm.pace.second_look)
-        session = csm.read(paths, parse, patience)
+        session = read_session(csm, name, patience)
     return session
+
+
+def read_session(csm: Csm, name: str, patience: Patience) -> Session:
+    paths = collections.deque([path_of_session(name)])
+    return csm.read(paths, session_parser(csm, name), patience)
+
+
+def session_parser(csm: Csm, name: str) -> Callable[[Reply], Session]:
+    return lambda reply: csm.reader.session(reply.data, name)
 
 
 def check_listed(csm: Csm, name: str, until: float, known: Tuple[str, ...]) -> None:
@@ -1713,7 +1723,7 @@ def note_task_again(csm: Csm, task: Task, login: Tuple[str, int], until: float) 
         tasks = csm.read(paths_of_task(task), task_parser(csm, task.name), patience).tasks
     except NotProcessed:
         return task
-    if csm.login != login:
+    if csm.login_here != login:
         return task
     return next((each for each in tasks if each.id == task.id), task)
 
@@ -1727,7 +1737,7 @@ def snapshot(
         server=server,
         task=task,
         sessions=sessions,
-        earliest=csm.earliest if csm.earliest != NEVER else csm.waiter.began_at,
+        earliest=csm.earliest if csm.earliest != NEVER else csm.waiter.began_by_clock,
         latest=csm.latest if csm.latest != -NEVER else NEVER,
         at=csm.waiter.passed(),
         asked_at=csm.waiter.passed(),
@@ -1743,10 +1753,11 @@ def task_parser(csm: Csm, name: str) -> Callable[[Reply], TaskList]:
     def parse(reply: Reply) -> TaskList:
         rows = csm.reader.named(reply.data)
         tasks = tuple(csm.reader.task(each) for each in rows if name in ("", each["name"]))
-        if reply.path != TASKS and not all(each.messages for each in tasks):
-            raise OddReply("a task without a message")
+        is_alone = reply.path != TASKS
+        if is_alone and not any(each.messages for each in tasks):
+            raise OddReply("not that task, or none of its messages")
         names = tuple((int(number_of(row.get("id"))), row["name"]) for row in rows)
-        return TaskList(tasks, names, csm.login)
+        return TaskList(tasks, names, csm.login_here)
 
     return parse
 
@@ -1847,20 +1858,39 @@ def with_late_note(noted: Optional[Noted], view: Optional[Session], server: str)
     return noted if is_known else Noted(server, view, is_late=True)
 
 
+def is_young(note: Snapshot, min_interval: float, pace: Pace) -> bool:
+    """Has EACH session a valid backup that is younger, by CSM's clock? What cannot be read prevents
+    no backup; a storage clock may be some minutes ahead."""
+    if not min_interval or not note.sessions or note.latest == NEVER:
+        return False
+    return all(has_young_backup(each, note.latest, min_interval, pace) for each in note.sessions)
+
+
+def has_young_backup(
+    session: Optional[Session], now: float, min_interval: float, pace: Pace
+) -> bool:
+    ages = [now - each.seconds for each in valid_backups(session)]
+    return any(-pace.late_listing <= each < min_interval for each in ages)
+
+
+def valid_backups(session: Optional[Session]) -> List[Backup]:
+    return [each for each in session.backups if each.valid] if session is not None else []
+
+
 # --- Verdict: what all looks have shown -----------------------------------------------------------
 
 
 class Evidence(NamedTuple):
     """What all looks since the note have shown, taken together."""
 
-    at: float  # when the last look ended, or CSM answered
-    now: Snapshot  # the last look, those aside that did not list the task
+    updated_at: float  # of the last look, answered or not, or answer
+    last_look: Snapshot  # those aside that did not list the task
     noted: Tuple[Optional[Noted], ...]
-    last: Message  # the last one seen, at first the note's
-    spoke: bool = False  # `last` is a message of this run
-    earlier: Message = NO_MESSAGE  # of this run, the last one with another id than `last`
+    last_message: Message  # that was seen; at first the note's
+    has_spoken: bool = False  # the run: `last_message` is its own
+    earlier_message: Message = NO_MESSAGE  # of the run, the last with another id than that
     errors: Tuple[Message, ...] = ()  # messages of this run that tell of an error
-    begun: bool = False  # there is a trace of a run
+    has_begun: bool = False  # there is a trace of a run
     must_look: bool = False  # since CSM has answered that a Backup is done, nobody has looked
     ended_at: Optional[float] = None  # the first look at its end, or the last new message then
     proofs: Tuple[Proof, ...] = ()  # of each session, in the last look
@@ -1876,30 +1906,31 @@ class Evidence(NamedTuple):
 
     def has_ended_for(self, seconds: float) -> bool:
         """A slow view, asked for before that, tells nothing of it."""
-        return self.ended_at is not None and self.now.asked_at - self.ended_at >= seconds
+        return self.ended_at is not None and self.last_look.asked_at - self.ended_at >= seconds
 
     def has_proof_for(self, seconds: float) -> bool:
-        return self.backed_since is not None and self.now.at - self.backed_since >= seconds
+        return self.backed_since is not None and self.last_look.at - self.backed_since >= seconds
 
     def has_looked_for(self, seconds: float, pace: Pace) -> bool:
         """Was CSM looked at for one request timeout, and those seconds besides? A session that
         cannot be seen at all is waited for instead."""
         if self.looked >= seconds + pace.request_timeout:
             return True
-        if self.seen_since_sent or self.now.task is not None:
+        if self.seen_since_sent or self.last_look.task is not None:
             return False
         return self.blind >= seconds + pace.session_factor * pace.request_timeout
 
 
 def first_evidence(note: Snapshot) -> Evidence:
     """Nothing is known but the note."""
-    views = [usable_view(None, view, note.server) for view in note.sessions]
-    noted = tuple(noted_in_time(note.server, view) for view in views)
+    noted = tuple(noted_in_time(note.server, view) for view in note.sessions)
     return Evidence(note.at, note, noted, last_noted(note), proofs=proofs_unseen(noted))
 
 
 def noted_in_time(server: str, view: Optional[Session]) -> Optional[Noted]:
-    return None if view is None else Noted(server, view, is_late=False)
+    if view is None or view.hides_backups:
+        return None
+    return Noted(server, view, is_late=False)
 
 
 def last_noted(note: Snapshot) -> Message:
@@ -1907,7 +1938,7 @@ def last_noted(note: Snapshot) -> Message:
     empty for a moment were seen."""
     if note.task is not None and note.task.messages:
         return note.task.last_message
-    return Message(max(note.earliest, 0.0), "")
+    return Message(note.earliest, "")
 
 
 def proofs_unseen(noted: Tuple[Optional[Noted], ...]) -> Tuple[Proof, ...]:
@@ -1921,19 +1952,20 @@ def observe(
     time has passed."""
     if len(look.sessions) != len(note.sessions):
         raise ValueError("a look at other sessions proves nothing")
-    passed = look.at - seen.at
+    passed = look.at - seen.updated_at
     if note.task is not None and look.task is None:
-        return seen._replace(at=look.at, blind=seen.blind + passed, unanswered=0)
-    if look.task is None and not any(usable_views(seen, look)):
+        return seen._replace(updated_at=look.at, blind=seen.blind + passed, unanswered=0)
+    views = usable_views(seen, look)
+    if look.task is None and not any(views):
         seen = seen._replace(blind=seen.blind + passed)
     else:
-        looked = seen.looked + min(passed, pace.counted)
-        looked = looked if look.server == seen.now.server else 0.0
+        is_same_server = look.server == seen.last_look.server
+        looked = seen.looked + min(passed, pace.counted) if is_same_server else 0.0
         seen = seen._replace(looked=looked, seen_since_sent=True)
-    seen = observe_sessions(note, seen, look, pace)
+    seen = observe_sessions(note, seen, look, views, pace)
     seen = observe_task(note, seen, look, refusal)
     seen = observe_mute_task(note, seen, look, pace)
-    return seen._replace(at=look.at, now=look, unanswered=0, must_look=False)
+    return seen._replace(updated_at=look.at, last_look=look, unanswered=0, must_look=False)
 
 
 def usable_views(seen: Evidence, look: Snapshot) -> Tuple[Optional[Session], ...]:
@@ -1941,13 +1973,14 @@ def usable_views(seen: Evidence, look: Snapshot) -> Tuple[Optional[Session], ...
     return tuple(usable_view(noted, view, look.server) for noted, view in pairs)
 
 
-def observe_sessions(note: Snapshot, seen: Evidence, look: Snapshot, pace: Pace) -> Evidence:
+def observe_sessions(
+    note: Snapshot, seen: Evidence, look: Snapshot, views: Tuple[Optional[Session], ...], pace: Pace
+) -> Evidence:
     """Add what the sessions show. What stands in a late note is not new."""
-    views = usable_views(seen, look)
-    pairs = list(zip(seen.noted, views))
+    pairs = zip(seen.noted, views)
     noted = tuple(with_late_note(old, view, look.server) for old, view in pairs)
-    pairs = list(zip(noted, views))
-    proofs = tuple(proof_of(old, view, note.earliest, pace) for old, view in pairs)
+    rows = zip(noted, views)
+    proofs = tuple(proof_of(own, view, note.earliest, pace) for own, view in rows)
     has_backups = seen.has_backups
     if Proof.UNSEEN not in proofs:
         has_backups = bool(proofs) and all(each in SHOWN for each in proofs)
@@ -1957,7 +1990,7 @@ def observe_sessions(note: Snapshot, seen: Evidence, look: Snapshot, pace: Pace)
         proofs=proofs,
         has_backups=has_backups,
         backed_since=since(seen.backed_since, is_backed_up(proofs), look.at),
-        begun=seen.begun or is_trace,
+        has_begun=seen.has_begun or is_trace,
     )
 
 
@@ -2021,36 +2054,33 @@ def observe_task(
     if old is None or new is None:
         return seen
     shown = tuple(each for each in new.messages if each.id != refusal)
-    added = list(messages_since(seen.last, shown, note.earliest))
-    begun = seen.begun or has_trace(old, new, added)
+    added = list(messages_since(seen.last_message, shown, note.earliest))
+    begun = seen.has_begun or has_trace(old, new, added)
     first = None if added else seen.ended_at
     return seen._replace(
-        last=added[-1] if added else seen.last,
-        earlier=told_before(seen, added),
-        spoke=seen.spoke or bool(added),
-        errors=seen.errors + errors_told(seen, shown, added),
-        begun=begun,
+        last_message=added[-1] if added else seen.last_message,
+        earlier_message=told_before(seen, added),
+        has_spoken=seen.has_spoken or bool(added),
+        errors=tuple(dict.fromkeys((*seen.errors, *errors_told(old, shown, added)))),
+        has_begun=begun,
         ended_at=since(first, begun and not new.running, look.at),
     )
 
 
-def errors_told(
-    seen: Evidence, shown: Tuple[Message, ...], added: List[Message]
-) -> Tuple[Message, ...]:
+def errors_told(old: Task, shown: Tuple[Message, ...], added: List[Message]) -> Tuple[Message, ...]:
     """In a list without times the place tells little: an error that is listed more often than in
-    the look before is of the run, even where the last message reads the same."""
-    before = seen.now.task.messages if seen.now.task is not None else ()
+    the note is of the run, even where the last message reads the same."""
     more: List[Message] = []
-    if len(before) > 1 and len(shown) > 1:
-        untimed = [each for each in shown if not each.seconds]
-        more = [each for each in untimed if shown.count(each) > before.count(each)]
-    return tuple(dict.fromkeys(each for each in (*added, *more) if each.is_error))
+    if len(old.messages) > 1 and len(shown) > 1:
+        noted, listed = collections.Counter(old.messages), collections.Counter(shown)
+        more = [each for each in shown if not each.seconds and listed[each] > noted[each]]
+    return tuple(each for each in (*added, *more) if each.is_error)
 
 
 def told_before(seen: Evidence, added: List[Message]) -> Message:
     """Of this run, the last message with another id than its newest: that one may turn out to be
     the refusal of our own trigger."""
-    own = [seen.earlier, *([seen.last] if seen.spoke else []), *added]
+    own = [seen.earlier_message, *([seen.last_message] if seen.has_spoken else []), *added]
     others = [each for each in own if each.id != own[-1].id]
     return others[-1] if others else NO_MESSAGE
 
@@ -2059,38 +2089,42 @@ def observe_mute_task(note: Snapshot, seen: Evidence, look: Snapshot, pace: Pace
     """A backup alone may be somebody else's. It is taken for a trace, after a while, only of a
     task that shows nothing else."""
     is_mute = all(each is not None and each.is_mute for each in (note.task, look.task))
-    if seen.begun or not is_mute:
+    if seen.has_begun or not is_mute:
         return seen
     is_trace = any(each in SHOWN for each in seen.proofs)
     if not is_trace or look.at - seen.sent_at < pace.grace:
         return seen
-    return seen._replace(begun=True, ended_at=look.at)
+    return seen._replace(has_begun=True, ended_at=look.at)
 
 
 # --- Verdict: how the run went --------------------------------------------------------------------
 
 
-class Outlook(enum.Enum):
-    OPEN = "nothing is certain yet"
+class Verdict(enum.Enum):
+    """What is known of a run: the one thing that decides. Part II has the words for it."""
+
     PROVEN = "each session shows a new valid backup, and the run has ended well"
-    FAILED = "it was started, and failed"
-    UNPROVABLE = "no later look can tell"
+    OPEN = "nothing is certain yet"
+    SEVERE = "a session has turned Severe"
+    ERROR = "the run told of an error, and has ended"
+    BAD_END = "the run's last message is none of a good end"
+    NO_BACKUP = "the run has ended, and a session shows no new backup"
+    NO_TRACE = "it was accepted, and CSM shows no run"
+    NO_SESSION = "the run has ended, and nothing tells which session to look at"
+    NOT_NOTED = "the run has ended, and a session was not noted before it"
 
 
-class Verdict(NamedTuple):
-    """What is known of the run, and the one thing that says so."""
-
-    outlook: Outlook
-    words: str  # of PROVEN: a remark that goes with it, or ""
+FAILED = (Verdict.SEVERE, Verdict.ERROR, Verdict.BAD_END, Verdict.NO_BACKUP)
+UNPROVABLE = (Verdict.NO_TRACE, Verdict.NO_SESSION, Verdict.NOT_NOTED)  # no later look can tell
 
 
 def judge(note: Snapshot, seen: Evidence, is_chained: bool, pace: Pace) -> Verdict:
     """How a run went of which it is taken for sure that it was started."""
     failure = failure_of(note, seen, pace)
-    if failure:
-        return Verdict(Outlook.FAILED, failure)
+    if failure is not None:
+        return failure
     if is_proven(note, seen, pace):
-        return Verdict(Outlook.PROVEN, remark_on(note, seen))
+        return Verdict.PROVEN
     return judge_missing(note, seen, is_chained, pace)
 
 
@@ -2102,29 +2136,28 @@ def is_proven(note: Snapshot, seen: Evidence, pace: Pace) -> bool:
     return note.task is None or has_surely_ended(note, seen, pace)
 
 
-def failure_of(note: Snapshot, seen: Evidence, pace: Pace) -> str:
-    """What shows that the run has failed; "" where nothing does. A run that goes on may still
-    bring the backup."""
+def failure_of(note: Snapshot, seen: Evidence, pace: Pace) -> Optional[Verdict]:
+    """What shows that the run has failed. A run that goes on may still bring the backup."""
     if seen.severe_for >= pace.settle:
-        return words_of_severe(seen)
+        return Verdict.SEVERE
     if note.task is None or seen.ended_at is None:
-        return ""
+        return None
     if seen.errors:
-        return f"the run ended with the error {seen.errors[0].text}"
-    if not has_surely_ended(note, seen, pace):
-        return ""
-    return fault_of_last(last_of_run(seen))
+        return Verdict.ERROR
+    if has_surely_ended(note, seen, pace) and not is_good_end(last_of_run(seen)):
+        return Verdict.BAD_END
+    return None
 
 
 def last_of_run(seen: Evidence) -> Message:
     """One without a time that did not change may be this run's, or the one of before."""
-    return seen.last if seen.spoke or seen.last.is_timeless else NO_MESSAGE
+    return seen.last_message if seen.has_spoken or seen.last_message.is_timeless else NO_MESSAGE
 
 
 def has_surely_ended(note: Snapshot, seen: Evidence, pace: Pace) -> bool:
     """Has the task told its last message? Most may be followed by one that is late."""
     last = last_of_run(seen)
-    if last.id == FINISHED and seen.spoke:
+    if last.id == FINISHED and seen.has_spoken:
         return seen.ended_at is not None
     if last.id == FINISHED:
         return seen.has_ended_for(pace.settle)
@@ -2133,53 +2166,28 @@ def has_surely_ended(note: Snapshot, seen: Evidence, pace: Pace) -> bool:
 
 def shows_no_message(note: Snapshot, seen: Evidence) -> bool:
     """Neither before nor after: this server tells none of this task."""
-    return not seen.spoke and note.task is not None and not note.task.messages
+    return not seen.has_spoken and note.task is not None and not note.task.messages
 
 
-def fault_of_last(last: Message) -> str:
-    """What is wrong about the last message of a run that has ended; "" where nothing is. A run
-    without any may have ended well."""
+def is_good_end(last: Message) -> bool:
+    """May a run end well with this as its last message? One without any may."""
     if not last.text:
-        return ""
-    if not last.id:
-        return f"the run's last message has no id: {last.text}"
-    if last.is_error:
-        return f"the run ended with the error {last.text}"
-    if last.id in STEP_IDS:
-        return f"the run's last message is a step's (cut off): {last.text}"
-    if last.severity == "W":
-        return f"the run's last message is the warning {last.text}"
-    return ""
+        return True
+    return last.severity == "I" and last.id not in STEP_IDS
 
 
 def judge_missing(note: Snapshot, seen: Evidence, is_chained: bool, pace: Pace) -> Verdict:
     """No failure is shown, and not all is proven. What no later look can prove ends the waiting;
     what one may show does not."""
-    if note.task is not None and not seen.begun:
-        return judge_no_trace(seen, pace)
+    if note.task is not None and not seen.has_begun:  # CSM shows an accepted run within seconds
+        return Verdict.NO_TRACE if seen.has_looked_for(pace.grace, pace) else Verdict.OPEN
     if not seen.noted and has_surely_ended(note, seen, pace):
-        words = "the run ended, and CSM does not tell what it backs up"
-        return Verdict(Outlook.UNPROVABLE, f"{words}: -S names the session to look at")
-    if not seen.has_ended_for(pace.grace):
-        return Verdict(Outlook.OPEN, words_while_open(note, seen, pace))
-    if is_chained:
-        return Verdict(Outlook.OPEN, words_while_open(note, seen, pace))
+        return Verdict.NO_SESSION
+    if is_chained or not seen.has_ended_for(pace.grace):
+        return Verdict.OPEN
     if Proof.NONE in seen.proofs:
-        return Verdict(Outlook.FAILED, words_of_none(note, seen, pace))
-    if Proof.UNPROVABLE in seen.proofs:
-        return Verdict(Outlook.UNPROVABLE, words_of_unprovable(seen))
-    return Verdict(Outlook.OPEN, words_while_open(note, seen, pace))
-
-
-def judge_no_trace(seen: Evidence, pace: Pace) -> Verdict:
-    """CSM shows an accepted run within seconds. Where it does not, waiting for the deadline would
-    bring nothing."""
-    if not seen.has_looked_for(pace.grace, pace):
-        return Verdict(Outlook.OPEN, "no look has shown that the run began")
-    words = "CSM accepted the trigger, and shows no trace of a run"
-    if seen.now.task is not None and seen.now.task.pending_approval:
-        words += "; the task waits for approval"
-    return Verdict(Outlook.UNPROVABLE, words)
+        return Verdict.NO_BACKUP
+    return Verdict.NOT_NOTED if Proof.UNPROVABLE in seen.proofs else Verdict.OPEN
 
 
 # --- 10. Steps: what has become of the trigger ----------------------------------------------------
@@ -2214,11 +2222,7 @@ class Answer(NamedTuple):
     message: Message
     number: int  # of the trigger: `RunState.sends` when it was sent
     at: float
-    trouble: str = ""  # what went wrong, in words of ours where CSM has none
-
-    @property
-    def words(self) -> str:
-        return self.trouble or self.message.text
+    trouble: str = ""  # what went wrong, in words of ours where CSM has none; accepted: ""
 
 
 class RunState(NamedTuple):
@@ -2227,10 +2231,10 @@ class RunState(NamedTuple):
     phase: Phase
     note: Snapshot  # what was there before
     seen: Evidence
-    deadline: float  # in seconds since the program began, as all moments but CSM's
+    deadline: float  # in seconds since `Waiter.begin`, as all moments but CSM's
     no_wait: bool
     is_chained: bool  # -S is given, and the task goes on in another one
-    other_server: bool  # there is a second one, and it has not refused
+    other_server: bool  # there is a second one, and a refusal here may still be taken there
     role: Role = Role.NOT_ASKED  # of the server that refused
     is_refused_here: bool = False  # this server refused the last trigger
     sends: int = 0  # triggers sent, the refused ones too
@@ -2240,20 +2244,20 @@ class RunState(NamedTuple):
     answered: Message = NO_MESSAGE  # CSM's message in answer to the last one
     refusal: Optional[str] = None  # id with which it refused the last one, nothing in doubt
     is_unauthorised: bool = False  # the last one was answered 401, or a bare 403
-    half_at: Optional[float] = None  # when half of the time left at the first join is gone
+    half_at: float = 0.0  # when half of the time left at the first join is gone; 0: none yet
     trouble: str = ""  # what CSM said, or why there was no answer
 
     @property
     def is_refused_in_vain(self) -> bool:
         """CSM refused the Backup to a session, which shows a new backup all the same."""
-        return self.phase is Phase.REFUSED and self.note.task is None and self.seen.begun
+        return self.phase is Phase.REFUSED and self.note.task is None and self.seen.has_begun
 
     @property
     def started(self) -> str:
         """Was anything started? As --json and the line of a signal put it."""
         if self.phase in (Phase.STARTED, Phase.JOINED):
             return "yes"
-        if self.seen.begun and self.phase is not Phase.IDLE:
+        if self.seen.has_begun and self.phase is not Phase.IDLE:
             return "yes"
         return "perhaps" if self.triggers else "no"
 
@@ -2272,17 +2276,15 @@ def first_state(
 
 
 def joined_if_running(run: RunState) -> RunState:
-    task = run.seen.now.task
+    task = run.seen.last_look.task
     return joined(run) if task is not None and task.running else run
 
 
 def joined(run: RunState) -> RunState:
     """The run is somebody else's; of the time for it, half is for the first one."""
-    half_at = run.half_at
-    if half_at is None:
-        half_at = run.seen.at + (run.deadline - run.seen.at) / 2
-    errors = run.seen.errors or errors_since_start(run.seen.now.task, run.refusal)
-    seen = run.seen._replace(begun=True, errors=errors)
+    half_at = run.half_at or (run.seen.updated_at + run.deadline) / 2
+    errors = run.seen.errors or errors_since_start(run.seen.last_look.task, run.refusal)
+    seen = run.seen._replace(has_begun=True, errors=errors)
     return run._replace(phase=Phase.JOINED, seen=seen, half_at=half_at)
 
 
@@ -2300,7 +2302,7 @@ def errors_since_start(task: Optional[Task], refusal: Optional[str]) -> Tuple[Me
 def after_send(run: RunState, at: float) -> RunState:
     """A trigger goes out. From here on it may be processed."""
     seen = run.seen._replace(
-        at=at,
+        updated_at=at,
         sent_at=at,
         looked=0.0,
         blind=0.0,
@@ -2336,7 +2338,7 @@ def after_answer(run: RunState, answer: Answer) -> RunState:
 
 def after_acceptance(run: RunState, answer: Answer) -> RunState:
     """Only this makes a run surely our own."""
-    seen = run.seen._replace(at=answer.at, looked=0.0, blind=0.0)
+    seen = run.seen._replace(updated_at=answer.at, looked=0.0, blind=0.0)
     if run.note.task is None and answer.message.id == COMPLETED:
         seen = seen._replace(must_look=True, ended_at=answer.at)
     return run._replace(phase=Phase.STARTED, seen=seen, accepted=answer.message)
@@ -2349,18 +2351,18 @@ def after_doubt(run: RunState, answer: Answer) -> RunState:
         run = run._replace(busy=run.busy + 1)
     if run.phase is not Phase.PENDING or answer.number != run.sends:
         return run
-    return in_doubt(run._replace(trouble=answer.words), answer.at)
+    return in_doubt(run._replace(trouble=answer.trouble), answer.at)
 
 
 def in_doubt(run: RunState, at: float) -> RunState:
     """Looking begins."""
-    seen = run.seen._replace(at=at, looked=0.0, blind=0.0)
+    seen = run.seen._replace(updated_at=at, looked=0.0, blind=0.0)
     return started_where_traced(run._replace(phase=Phase.IN_DOUBT, seen=seen))
 
 
 def after_rejection(run: RunState, answer: Answer) -> RunState:
     """It was not processed, and may be sent again: on a new connection, or with a new token."""
-    run = run._replace(triggers=run.triggers - 1, trouble=answer.words)
+    run = run._replace(triggers=run.triggers - 1, trouble=answer.trouble)
     return phase_without(run, answer, Phase.IDLE)
 
 
@@ -2369,8 +2371,8 @@ def after_refusal(run: RunState, answer: Answer) -> RunState:
     may be the reason, and the refusal decides nothing."""
     run = run._replace(triggers=run.triggers - 1, is_unauthorised=False)
     if answer.number == run.sends or not run.triggers:
-        seen = run.seen._replace(at=answer.at, looked=0.0, blind=0.0)
-        run = run._replace(seen=seen, is_refused_here=True, trouble=answer.words)
+        seen = run.seen._replace(updated_at=answer.at, looked=0.0, blind=0.0)
+        run = run._replace(seen=seen, is_refused_here=True, trouble=answer.trouble)
     if not run.triggers and answer.message.id:
         run = without_refusal(run._replace(refusal=answer.message.id))
     return phase_without(run, answer, Phase.REFUSED)
@@ -2381,10 +2383,10 @@ def without_refusal(run: RunState) -> RunState:
     be shown no more."""
     errors = tuple(each for each in run.seen.errors if each.id != run.refusal)
     seen = run.seen._replace(errors=errors)
-    if seen.last.id == run.refusal:
-        spoke = bool(seen.earlier.text)
-        last = seen.earlier if spoke else last_noted(run.note)
-        seen = seen._replace(last=last, spoke=spoke, earlier=NO_MESSAGE)
+    if seen.last_message.id == run.refusal:
+        has_spoken = bool(seen.earlier_message.text)
+        last = seen.earlier_message if has_spoken else last_noted(run.note)
+        seen = seen._replace(last_message=last, has_spoken=has_spoken, earlier_message=NO_MESSAGE)
     return run._replace(seen=seen)
 
 
@@ -2401,7 +2403,7 @@ def phase_without(run: RunState, answer: Answer, if_none: Phase) -> RunState:
 
 def started_where_traced(run: RunState) -> RunState:
     """In doubt no longer: a run since the note is taken for ours."""
-    if run.phase is Phase.IN_DOUBT and run.seen.begun:
+    if run.phase is Phase.IN_DOUBT and run.seen.has_begun:
         return run._replace(phase=Phase.STARTED)
     return run
 
@@ -2411,7 +2413,7 @@ def joined_where_traced(run: RunState) -> RunState:
     a refusal. A session's Backup is not joined: nothing tells when it is done."""
     if run.phase not in (Phase.IDLE, Phase.REFUSED) or run.note.task is None:
         return run
-    if run.seen.begun:
+    if run.seen.has_begun:
         return joined(run)
     return joined_if_running(run) if run.phase is Phase.REFUSED else run
 
@@ -2422,7 +2424,7 @@ def joined_where_traced(run: RunState) -> RunState:
 def after_look(run: RunState, look: Snapshot, pace: Pace) -> RunState:
     """CSM was looked at, and answered."""
     if is_another_run(run, look):
-        run = joined(noted_anew(run, run.seen.now._replace(at=run.seen.at)))
+        run = joined(noted_anew(run, run.seen.last_look._replace(at=run.seen.updated_at)))
     run = run._replace(seen=observe(run.note, run.seen, look, run.refusal, pace))
     run = started_where_traced(joined_where_traced(run))
     return as_patience_ends(run, pace)
@@ -2431,7 +2433,7 @@ def after_look(run: RunState, look: Snapshot, pace: Pace) -> RunState:
 def after_no_answer(run: RunState, at: float, pace: Pace, is_pending: bool = True) -> RunState:
     """A read got no answer. Two in a row where a trigger is pending: it will get none either."""
     unanswered = run.seen.unanswered + (1 if is_pending else 0)
-    seen = run.seen._replace(at=at, unanswered=unanswered, must_look=False)
+    seen = run.seen._replace(updated_at=at, unanswered=unanswered, must_look=False)
     run = run._replace(seen=seen)
     if run.phase is Phase.PENDING and seen.unanswered >= 2:
         return in_doubt(run._replace(trouble="CSM does not answer"), at)
@@ -2442,22 +2444,21 @@ def is_another_run(run: RunState, look: Snapshot) -> bool:
     """The joined run brought nothing, and is followed by one more that may bring it."""
     if run.phase is not Phase.JOINED or run.seen.has_backups:
         return False
-    if look.task is None or run.seen.now.task is None:
+    if look.task is None or run.seen.last_look.task is None:
         return False
-    return look.task.last_ran > run.seen.now.task.last_ran
+    return look.task.last_ran > run.seen.last_look.task.last_ran
 
 
 def as_patience_ends(run: RunState, pace: Pace) -> RunState:
     """A task is started at once: without an answer it is in doubt soon. A Backup is answered when
     it is done: the looks meanwhile were its looking."""
-    waited = run.seen.at - run.seen.sent_at
+    waited = run.seen.updated_at - run.seen.sent_at
     if run.phase is not Phase.PENDING or waited < patience_with_answer(run, pace):
         return run
-    looked, blind = run.seen.looked, run.seen.blind
-    run = in_doubt(run._replace(trouble="no answer came in time"), run.seen.at)
+    run = run._replace(trouble="no answer came in time")
     if run.note.task is not None:
-        return run
-    return run._replace(seen=run.seen._replace(looked=looked, blind=blind))
+        return in_doubt(run, run.seen.updated_at)
+    return started_where_traced(run._replace(phase=Phase.IN_DOUBT))
 
 
 def patience_with_answer(run: RunState, pace: Pace) -> float:
@@ -2475,7 +2476,7 @@ def noted_anew(run: RunState, look: Snapshot) -> RunState:
     noted = run.seen.noted
     seen = first_evidence(look)._replace(noted=noted, proofs=proofs_unseen(noted))
     if look.task is None or not look.task.messages:
-        seen = seen._replace(last=run.seen.last)
+        seen = seen._replace(last_message=run.seen.last_message)
     return run._replace(note=note, seen=seen, refusal=None)
 
 
@@ -2483,11 +2484,11 @@ def after_renote(run: RunState, look: Snapshot, pace: Pace) -> RunState:
     """The joined run brought nothing. `look`: what the task shows now; where it does not show the
     task, what was seen last is the note: noting never holds the trigger up."""
     if look.task is None:
-        look = run.seen.now._replace(at=run.seen.at)
+        look = run.seen.last_look._replace(at=run.seen.updated_at)
     if is_another_run(run, look):
         return after_look(run, look, pace)
-    was_running = run.seen.now.task is not None and run.seen.now.task.running
-    half_at = NEVER if run.seen.at >= (run.half_at or 0.0) else run.half_at
+    was_running = run.seen.last_look.task is not None and run.seen.last_look.task.running
+    half_at = NEVER if run.seen.updated_at >= run.half_at else run.half_at
     run = noted_anew(run, look)._replace(half_at=half_at)
     run = run._replace(phase=Phase.IDLE)
     return run if was_running else joined_if_running(run)
@@ -2519,7 +2520,7 @@ def after_move(run: RunState, note: Optional[Snapshot], pace: Pace) -> RunState:
 class Step(enum.Enum):
     """What the loop does next."""
 
-    SEND = "send the trigger, to the server and with the id of `seen.now`; then `after_send`"
+    SEND = "send the trigger, to the server and with the id of `seen.last_look`; then `after_send`"
     LOOK = "look after a pause, or take an answer: `after_look`, `after_no_answer`, `after_answer`"
     RENOTE = "ask --min-interval again; unless it is met, look at the task alone: `after_renote`"
     ASK_ROLE = "ask the server that refused for its role: `after_role`"
@@ -2537,7 +2538,7 @@ def next_step(run: RunState, at: float, pace: Pace) -> Union[Step, Problem]:
     if problem is not None:
         return problem
     if at >= run.deadline:
-        return problem_at_deadline(run, verdict)
+        return problem_at_deadline(run, verdict, pace)
     if may_start(run) or may_send_again(run, pace):
         return Step.SEND
     if must_renote(run, pace):
@@ -2548,11 +2549,11 @@ def next_step(run: RunState, at: float, pace: Pace) -> Union[Step, Problem]:
 def is_done(run: RunState, verdict: Verdict, pace: Pace) -> bool:
     """A proof counts where there is a run of which it can be one. Without any answer, it must have
     stood for a while."""
-    is_proof = verdict.outlook is Outlook.PROVEN
+    is_proof = verdict is Verdict.PROVEN
     if run.phase is Phase.PENDING:
         return is_proof and run.seen.has_proof_for(pace.settle)
     if run.phase is Phase.STARTED and run.no_wait:
-        return verdict.outlook in (Outlook.PROVEN, Outlook.OPEN)
+        return verdict in (Verdict.PROVEN, Verdict.OPEN)
     return is_proof and run.phase in (Phase.STARTED, Phase.JOINED)
 
 
@@ -2591,7 +2592,7 @@ def must_renote(run: RunState, pace: Pace) -> bool:
     flag that a restart left true must not block every call."""
     if run.phase is not Phase.JOINED or run.seen.has_backups:
         return False
-    return run.seen.has_ended_for(pace.settle) or run.seen.at >= (run.half_at or 0.0)
+    return run.seen.has_ended_for(pace.settle) or run.seen.updated_at >= run.half_at
 
 
 def step_of_pair(run: RunState, pace: Pace) -> Optional[Step]:
@@ -2616,7 +2617,7 @@ def has_settled(run: RunState, pace: Pace) -> bool:
 def problem_with(run: RunState, verdict: Verdict, pace: Pace) -> Optional[Problem]:
     """What ends the call before the deadline."""
     if run.phase in (Phase.STARTED, Phase.JOINED):
-        return problem_with_run(run, verdict)
+        return problem_with_run(run, verdict, pace)
     if run.phase is Phase.REFUSED:
         return problem_with_refusal(run, pace)
     if run.phase is not Phase.IN_DOUBT or not is_nobody_left(run):
@@ -2626,14 +2627,14 @@ def problem_with(run: RunState, verdict: Verdict, pace: Pace) -> Optional[Proble
     return OutcomeUnknown(f"CSM shows no trace of a run; {run.trouble}")
 
 
-def problem_with_run(run: RunState, verdict: Verdict) -> Optional[Problem]:
+def problem_with_run(run: RunState, verdict: Verdict, pace: Pace) -> Optional[Problem]:
     """A joined run that brought no backup is followed by our own trigger, however it went."""
     if run.phase is Phase.JOINED and not run.seen.has_backups:
         return None
-    if verdict.outlook is Outlook.FAILED:
-        return BackupFailed(verdict.words)
-    if verdict.outlook is Outlook.UNPROVABLE:
-        return OutcomeUnknown(verdict.words)
+    if verdict in FAILED:
+        return BackupFailed(words_of(verdict, run, pace))
+    if verdict in UNPROVABLE:
+        return OutcomeUnknown(words_of(verdict, run, pace))
     return None
 
 
@@ -2645,7 +2646,7 @@ def problem_with_refusal(run: RunState, pace: Pace) -> Optional[Problem]:
     return Refused(run.trouble)
 
 
-def problem_at_deadline(run: RunState, verdict: Verdict) -> Problem:
+def problem_at_deadline(run: RunState, verdict: Verdict, pace: Pace) -> Problem:
     """Only where CSM has said no to each trigger is it known that it processed none."""
     if run.phase is Phase.IDLE:
         trouble = run.trouble or "the deadline has passed"
@@ -2653,7 +2654,7 @@ def problem_at_deadline(run: RunState, verdict: Verdict) -> Problem:
     if run.phase is Phase.REFUSED:
         return Refused(run.trouble)
     if run.phase in (Phase.STARTED, Phase.JOINED):
-        return OutcomeUnknown(f"the deadline has passed: {verdict.words}")
+        return OutcomeUnknown(f"the deadline has passed: {words_of(verdict, run, pace)}")
     trouble = f"; {run.trouble}" if run.trouble else ""
     return OutcomeUnknown(f"the deadline has passed: {run.phase.value}{trouble}")
 
@@ -2680,15 +2681,15 @@ def must_view_sessions(run: RunState, task: Optional[Task], unseen_for: float, p
 
 
 def send_trigger(csm: Csm, run: RunState, target: Target) -> Sent:
-    """THE ONE CALL THAT STARTS ANYTHING: run the task, or Backup to the session. The id of the
-    task is the one that was read last, on the server that is in use."""
-    task = run.seen.now.task
+    """THE ONE CALL THAT STARTS ANYTHING: run the task, or Backup to the session. An id belongs to
+    the server that told it."""
+    known = run.seen.last_look
     if run.note.task is None:
         path, form = path_of_session(target.session_names[0]), BACKUP
-    elif task is not None:
-        path, form = f"{TASKS}/{task.id}", None
+    elif known.task is not None and known.server == csm.server:
+        path, form = f"{TASKS}/{known.task.id}", None
     else:
-        raise ValueError("no task to run")
+        raise ValueError("no id of the task was read on this server")
     return csm.command(path, form)
 
 
@@ -2720,9 +2721,15 @@ class Outcome(enum.Enum):
     LISTED = "listed"
 
 
+def is_same_target(one: Target, other: Target) -> bool:
+    """On two servers of a pair: of a task, or of a session, with the same sessions to look at."""
+    is_same_kind = type(one.note.task) is type(other.note.task)
+    return is_same_kind and one.session_names == other.session_names
+
+
 class Follower:
-    """Starts the run, or joins it, and looks until the verdict is reached. All decisions are
-    next_step's; this only carries them out, and keeps the run's state between two steps."""
+    """Starts the run, or joins it, and looks until the verdict is reached. What is done next is
+    next_step's to say; on which server, and with which log-in, is decided here."""
 
     def __init__(self, csm: Csm, target: Target) -> None:
         self.csm = csm
@@ -2736,15 +2743,15 @@ class Follower:
             is_chained=target.is_chained,
             other_server=len(csm.servers) > 1,
         )
-        self.open: List[Tuple[int, Sent]] = []  # number of a trigger, and its request
-        self.confirmed = target.login  # the log-in with which the task's id was read last
+        self.open_triggers: List[Tuple[int, Sent]] = []  # number of a trigger, and its request
+        self.id_read_with = target.id_read_with  # the log-in with which the task's id was read last
         self.paths = self._paths()
-        self.views = target.note.sessions  # of each session the last one
+        self.last_views = target.note.sessions  # of each session the last one
         self.viewed_at = self.now()
         self.role_at = self.now()
         self.has_left = False  # a server on which a trigger is in doubt
         self.failures = 0  # looks in a row that failed
-        self.silent = ""  # the server that the last one of them asked
+        self.silent_server = ""  # the server that the last one of them asked
         self.ways_failed = 0  # of its paths, in a row
         self.faults: Tuple[str, ...] = ()  # the first and the last one since all was seen
 
@@ -2762,8 +2769,8 @@ class Follower:
         }
         while True:
             self.take_answers()
-            self.progress.note(self.run, self.target, self.views)
-            self.csm.is_watching = self.run.started != "no"
+            self.progress.record(self.run, self.target, self.last_views)
+            self.csm.may_have_started = self.run.started != "no"
             step = next_step(self.run, self.now(), self.pace)
             if step is Step.LOOK:
                 self.progress.show(self.run)
@@ -2791,9 +2798,9 @@ class Follower:
         if self.has_answer():  # to an earlier trigger, meanwhile: it decides
             return
         self.run = after_send(self.run, self.now())
-        self.progress.note(self.run, self.target, self.views)
+        self.progress.record(self.run, self.target, self.last_views)
         sent = send_trigger(self.csm, self.run, self.target)
-        self.open.append((self.run.sends, sent))
+        self.open_triggers.append((self.run.sends, sent))
         self.csm.waiter.is_done(sent.call, self.pace.first_pause)
 
     def must_leave(self) -> bool:
@@ -2805,12 +2812,12 @@ class Follower:
 
     def is_confirmed(self) -> bool:
         """A task needs its name and id read on this server since the log-in there."""
-        if not self.csm.login[1]:
+        if not self.csm.is_logged_in:
             return False
         if self.run.note.task is None:
             return True
-        is_same = self.run.seen.now.server == self.csm.server
-        return is_same and self.confirmed == self.csm.login
+        is_same = self.run.seen.last_look.server == self.csm.server
+        return is_same and self.id_read_with == self.csm.login_here
 
     def confirm(self) -> None:
         """Read the task's id anew: its sessions are not needed for that. While nothing is in doubt,
@@ -2818,7 +2825,7 @@ class Follower:
         found: Optional[Snapshot] = None
         if self.run.phase is Phase.IDLE:
             self.csm.log_in()
-            if self.csm.server != self.run.seen.now.server:
+            if self.csm.server != self.run.seen.last_look.server:
                 self.adopt(self.target_here())
                 return
         try:
@@ -2829,17 +2836,16 @@ class Follower:
         except NotProcessed as fault:
             found = self.after_fault(fault)
         else:
-            self.failures = 0
+            self.failures = self.failures + 1 if task is None else 0
             if task is None:
-                self.failures = 1
                 self.tell_fault(NoUse(f"{self.csm.server} does not show the task"))
             found = snapshot(self.csm, self.csm.server, task, self.no_views())
         self.take_look(found)
 
     def take_answers(self) -> None:
-        for number, sent in tuple(self.open):
+        for number, sent in tuple(self.open_triggers):
             if sent.call.is_done():
-                self.open.remove((number, sent))
+                self.open_triggers.remove((number, sent))
                 result = self.csm.answer_to(sent)
                 answer = answer_of(result, number, self.now())
                 self.progress.answered(answer, f"{result}", is_task=self.run.note.task is not None)
@@ -2852,12 +2858,12 @@ class Follower:
                         self.csm.next_server()
 
     def has_answer(self) -> bool:
-        return any(sent.call.is_done() for _, sent in self.open)
+        return any(sent.call.is_done() for _, sent in self.open_triggers)
 
     def look_again(self) -> None:
         """Pause, unless an answer comes meanwhile; then look."""
         pause = self.until_deadline(self.pause_before_look())
-        if self.open:
+        if self.open_triggers:
             self.csm.waiter.sleep_unless(pause, self.has_answer)
         else:
             self.csm.waiter.sleep(pause)
@@ -2869,7 +2875,7 @@ class Follower:
     def take_look(self, found: Optional[Snapshot]) -> None:
         """None: CSM gave no answer."""
         if found is None:
-            is_pending = any(sent.server == self.silent for _, sent in self.open)
+            is_pending = any(sent.server == self.silent_server for _, sent in self.open_triggers)
             self.run = after_no_answer(self.run, self.now(), self.pace, is_pending)
         else:
             self.run = after_look(self.run, found, self.pace)
@@ -2881,8 +2887,7 @@ class Follower:
         """None, unless the last try failed."""
         if not self.failures:
             return 0.0
-        retry = self.pace.first_retry * 2.0 ** min(self.failures - 1, 8)
-        return min(retry, self.pace.longest_pause)
+        return min(self.pace.retry_after(self.failures), self.pace.longest_pause)
 
     def pause_before_look(self) -> float:
         began = self.run.seen.sent_at if self.run.sends else self.run.note.at
@@ -2893,29 +2898,28 @@ class Follower:
         asked_at = self.now()
         try:
             task = self.read_task()
-            is_task = self.run.note.task is not None
-            views = self.read_sessions(task, 0 if is_task else 1)
+            views = self.read_sessions(task)
         except NotProcessed as fault:
             return self.after_fault(fault)
         self.failures = 0
-        if is_task and task is None:
+        if self.run.note.task is not None and task is None:
             self.tell_fault(NoUse(f"{self.csm.server} does not show the task"))
         return snapshot(self.csm, self.csm.server, task, views)._replace(asked_at=asked_at)
 
     def after_fault(self, fault: NotProcessed) -> Optional[Snapshot]:
         """An answer that is of no use shows nothing, and yet CSM has answered."""
         self.failures += 1
-        self.silent = "" if isinstance(fault, HeldBack) else self.csm.server
+        self.silent_server = "" if isinstance(fault, HeldBack) else self.csm.server
         self.tell_fault(fault)
         nothing = snapshot(self.csm, self.csm.server, None, self.no_views())
         if is_answer(fault):
             self.ways_failed += 1
-            self.paths.rotate(-1 if self.csm.login[1] else 0)
+        if is_answer(fault) and self.csm.is_logged_in:
+            self.paths.rotate(-1)
         if not is_answer(fault) or self.ways_failed >= len(self.paths):
             self.ways_failed = 0
             self.csm.next_server()
-        is_silent = isinstance(fault, (Unreachable, WrongServer, NotCsm, HeldBack))
-        return None if is_silent else nothing
+        return None if fault.is_silence else nothing
 
     def tell_fault(self, fault: NotProcessed) -> None:
         self.faults = (*self.faults[:1], str(fault))
@@ -2925,13 +2929,13 @@ class Follower:
         return (None,) * len(self.target.session_names)
 
     def _paths(self) -> Deque[str]:
-        task = self.run.seen.now.task
+        task = self.run.seen.last_look.task
         return paths_of_task(task) if task is not None else collections.deque([TASKS])
 
     def read_task(self) -> Optional[Task]:
         """The task as it is listed now. Where no id of it was read yet on this server, the only
         one of its name. Raises NotProcessed."""
-        known = self.run.seen.now
+        known = self.run.seen.last_look
         if known.task is None:
             return None
         is_known_here = known.server == self.csm.server
@@ -2941,35 +2945,30 @@ class Follower:
             tasks = tuple(each for each in tasks if each.id == known.task.id)
         if len({each.id for each in tasks}) != 1:
             return None
-        self.confirmed = self.csm.login
+        self.id_read_with = self.csm.login_here
         return tasks[0]
 
-    def read_sessions(self, task: Optional[Task], must_work: int) -> Tuple[Optional[Session], ...]:
-        """A view of each session, where one is due. Those that must work raise NotProcessed."""
+    def read_sessions(self, task: Optional[Task]) -> Tuple[Optional[Session], ...]:
+        """A view of each session, where one is due. Raises NotProcessed where there is no task."""
         if not must_view_sessions(self.run, task, self.now() - self.viewed_at, self.pace):
             return self.no_views()
         views: List[Optional[Session]] = []
         for name in self.target.session_names:
             try:
-                views.append(self.read_session(name))
+                parse = session_parser(self.csm, name)
+                views.append(self.csm.try_read(path_of_session(name), parse))
             except NotProcessed as fault:
-                if len(views) < must_work:
+                if self.run.note.task is None:  # nothing else tells that CSM has answered
                     raise
                 self.tell_fault(fault)
                 views.append(None)
         if None not in views:
             self.faults = ()
         self.viewed_at = self.now()
-        rows = zip(self.run.seen.noted, views, self.views)
+        rows = zip(self.run.seen.noted, views, self.last_views)
         server = self.csm.server
-        self.views = tuple(usable_view(noted, new, server) or old for noted, new, old in rows)
+        self.last_views = tuple(usable_view(noted, new, server) or old for noted, new, old in rows)
         return tuple(views)
-
-    def read_session(self, name: str) -> Session:
-        def parse(reply: Reply) -> Session:
-            return self.csm.reader.session(reply.data, name)
-
-        return self.csm.try_read(path_of_session(name), parse)
 
     def renote(self) -> None:
         """A joined run brought nothing: the task is noted anew."""
@@ -2983,7 +2982,7 @@ class Follower:
 
     def is_young(self) -> bool:
         """Is --min-interval met now?"""
-        note = snapshot(self.csm, self.csm.server, None, self.views)
+        note = snapshot(self.csm, self.csm.server, None, self.last_views)
         return is_young(note, self.csm.config.min_interval, self.pace)
 
     def ask_role(self) -> None:
@@ -2999,12 +2998,10 @@ class Follower:
 
     def move(self) -> None:
         """To the other server, because this one has refused. Where it is no help, back again."""
-        left = self.csm.server
         self.csm.next_server()
         target = self.target_here()
         self.adopt(target)
         if target is None:
-            self.csm.use(left)
             self.run = after_move(self.run, None, self.pace)
 
     def target_here(self) -> Optional[Target]:
@@ -3019,7 +3016,7 @@ class Follower:
             self.faults = (*self.faults[:1], str(problem))
             self.progress.warn(str(problem))
             return None
-        is_same = target.session_names == self.target.session_names
+        is_same = is_same_target(target, self.target)
         return target if self.csm.server == here and (is_same or not self.run.triggers) else None
 
     def adopt(self, target: Optional[Target]) -> None:
@@ -3028,8 +3025,8 @@ class Follower:
             self.csm.next_server()
             return
         self.run = after_move(self.run, target.note, self.pace)
-        self.target, self.views = target, target.note.sessions
-        self.confirmed, self.paths = target.login, self._paths()
+        self.target, self.last_views = target, target.note.sessions
+        self.id_read_with, self.paths = target.id_read_with, self._paths()
 
     def with_faults(self, problem: Problem) -> Problem:
         """What hinders the looking at the end belongs to an end that is no answer of CSM's."""
@@ -3039,20 +3036,14 @@ class Follower:
         return type(problem)("; ".join(texts), problem.message)
 
 
-# === PART II: what starts nothing, and decides no verdict =========================================
+# === PART II: what starts nothing, and decides nothing: it tells ==================================
 
 # --- 12. Modes ------------------------------------------------------------------------------------
 
 
-class Ending(NamedTuple):
-    """How a call has ended, and the text of its verdict."""
-
-    outcome: Outcome
-    text: str
-
-
-def run_mode(csm: Csm) -> Ending:
-    """Do what the command line asks for. Raises a Problem where that does not go well."""
+def run_mode(csm: Csm) -> Tuple[Outcome, str]:
+    """Do what the command line asks for -> how it ended, and what is told of it. Raises a Problem
+    where that does not go well."""
     if csm.config.trust.anything:
         csm.progress.log("WARNING", "--insecure: whoever answers is given the password")
     if csm.config.mode is Mode.LIST:
@@ -3067,7 +3058,7 @@ def run_mode(csm: Csm) -> Ending:
             lock.close()
 
 
-def list_all(csm: Csm) -> Ending:
+def list_all(csm: Csm) -> Tuple[Outcome, str]:
     """The tasks, and the Safeguarded Copy sessions; one that cannot be read hides no other."""
     tasks = read_tasks(csm).tasks
     names = csm.read(collections.deque([SHORT_LIST]), lambda reply: safeguarded_in(csm, reply))
@@ -3076,7 +3067,7 @@ def list_all(csm: Csm) -> Ending:
     views = [list_session(csm, name) for name in names]
     csm.progress.listed(csm.server, tasks, tuple(names), tuple(views))
     csm.progress.shows_table = True
-    return Ending(Outcome.LISTED, f"tasks and Safeguarded Copy sessions on {csm.server}")
+    return Outcome.LISTED, f"tasks and Safeguarded Copy sessions on {csm.server}"
 
 
 def safeguarded_in(csm: Csm, reply: Reply) -> List[str]:
@@ -3087,16 +3078,13 @@ def safeguarded_in(csm: Csm, reply: Reply) -> List[str]:
 
 def list_session(csm: Csm, name: str) -> Union[Session, str]:
     """One session, or why it cannot be read."""
-    paths = collections.deque([path_of_session(name)])
     try:
-        return csm.read(
-            paths, lambda reply: csm.reader.session(reply.data, name), Patience(tries=2)
-        )
+        return read_session(csm, name, Patience(tries=2))
     except NotProcessed as fault:
         return str(fault)
 
 
-def check(csm: Csm) -> Ending:
+def check(csm: Csm) -> Tuple[Outcome, str]:
     """Everything but the trigger. What could not be noted could not be proven."""
     target = find_target(csm)
     csm.progress.found(csm.server, target)
@@ -3109,7 +3097,7 @@ def check(csm: Csm) -> Ending:
     if None in first_evidence(target.note).noted:
         raise OutcomeUnknown("a session cannot be noted: a backup could not be proven")
     text = f"ready: {target.name} on {csm.server}{interval_met(csm, target)}"
-    return Ending(Outcome.CHECKED, f"{text}; nothing was started")
+    return Outcome.CHECKED, f"{text}; nothing was started"
 
 
 def other_sessions(csm: Csm, target: Target) -> Tuple["Shown", ...]:
@@ -3126,7 +3114,7 @@ def interval_met(csm: Csm, target: Target) -> str:
     return "; --min-interval would skip it" if met else "; --min-interval would not skip it"
 
 
-def back_up(csm: Csm) -> Ending:
+def back_up(csm: Csm) -> Tuple[Outcome, str]:
     target = find_target(csm)
     progress = csm.progress
     progress.found(csm.server, target)
@@ -3134,43 +3122,22 @@ def back_up(csm: Csm) -> Ending:
         progress.log("WARNING", remark)
     warn_of_future(csm, target)
     if is_young(target.note, csm.config.min_interval, csm.pace):
-        return Ending(
-            Outcome.SKIPPED, "nothing was started: there is a backup that is young enough"
-        )
+        return Outcome.SKIPPED, "nothing was started: there is a backup that is young enough"
     follower = Follower(csm, target)
     outcome = follower.follow()
-    return Ending(outcome, text_of_ending(follower.run, outcome, progress))
+    return outcome, text_of_ending(follower.run, outcome, progress)
 
 
 def text_of_ending(run: RunState, outcome: Outcome, progress: "Progress") -> str:
     """What went as usual, and what did not, of a run that ended well."""
-    parts = [f"after {progress.waiter.passed():.0f} s"]
     if outcome is Outcome.SKIPPED:
         return "a run that was joined brought nothing, and meanwhile there is a backup"
+    parts = [f"after {progress.waiter.passed():.0f} s"]
     if run.phase is Phase.JOINED:
         parts.insert(0, "a run that was joined")
     if outcome is Outcome.VERIFIED:
-        parts.append(judge(run.note, run.seen, run.is_chained, progress.pace).words)
+        parts.append(remark_on(run.note, run.seen))
     return ", ".join(filter(None, parts))
-
-
-def is_young(note: Snapshot, min_interval: float, pace: Pace) -> bool:
-    """Has EACH session a valid backup that is younger, by CSM's clock? What cannot be read prevents
-    no backup; a storage clock may be some minutes ahead."""
-    if not min_interval or not note.sessions or note.latest == NEVER:
-        return False
-    return all(has_young_backup(each, note.latest, min_interval, pace) for each in note.sessions)
-
-
-def has_young_backup(
-    session: Optional[Session], now: float, min_interval: float, pace: Pace
-) -> bool:
-    ages = [now - each.seconds for each in valid_backups(session)]
-    return any(-pace.late_listing <= each < min_interval for each in ages)
-
-
-def valid_backups(session: Optional[Session]) -> List[Backup]:
-    return [each for each in session.backups if each.valid] if session is not None else []
 
 
 def warn_of_future(csm: Csm, target: Target) -> None:
@@ -3238,7 +3205,7 @@ class Console:
     GOOD = "\x1b[1;32m"
     BAD = "\x1b[1;31m"
     PLAIN = "\x1b[0m"
-    PATIENCE = 0.5  # seconds for a line
+    LINE_SECONDS = 0.5  # seconds for a line
 
     def __init__(self, output: Output, clock: Clock) -> None:
         self.output = output
@@ -3259,7 +3226,7 @@ class Console:
         clear = self.CLEAR if self.has_live_line and is_terminal(name) else ""
         shown = printable(text)
         if word and is_terminal(name) and not os.environ.get("NO_COLOR"):
-            colour = self.GOOD if word in EXIT_CODES else self.BAD
+            colour = self.GOOD if word in GOOD_ENDS else self.BAD
             shown = shown.replace(word, f"{colour}{word}{self.PLAIN}", 1)
         if name == "stderr":
             self.has_live_line = False
@@ -3275,7 +3242,7 @@ class Console:
             self._write("stderr", self.CLEAR + fitting(printable(text), columns_of("stderr")))
             self.has_live_line = True
 
-    def _write(self, name: str, text: str, patience: float = PATIENCE) -> bool:
+    def _write(self, name: str, text: str, patience: float = LINE_SECONDS) -> bool:
         """Where lines are printed, each in a worker: a stream that is full, as that of a pager that
         was left, must not hold the trigger up."""
         late = self._late.pop(name, None)
@@ -3445,12 +3412,12 @@ class Progress:
         self.server = config.servers[0]
         self.pace = self.pace._replace(request_timeout=config.request_timeout)
 
-    def note(self, run: RunState, target: Target, views: Tuple[Optional[Session], ...]) -> None:
+    def record(self, run: RunState, target: Target, views: Tuple[Optional[Session], ...]) -> None:
         """The run as it is, with the last view of each session."""
         self.run, self.target = run, target
-        self.server = run.seen.now.server
-        if run.seen.now.task is not None:
-            self.tasks = (run.seen.now.task,)
+        self.server = run.seen.last_look.server
+        if run.seen.last_look.task is not None:
+            self.tasks = (run.seen.last_look.task,)
         rows = zip(target.session_names, views, run.seen.noted)
         earliest = run.note.earliest
         self.sessions = tuple(new_of(*row, earliest=earliest, pace=self.pace) for row in rows)
@@ -3473,7 +3440,7 @@ class Progress:
 
     def clock_time(self, at: float) -> str:
         """A moment of this call, as a time of day."""
-        return time.strftime("%H:%M:%SZ", time.gmtime(self.waiter.began_at + at))
+        return time.strftime("%H:%M:%SZ", time.gmtime(self.waiter.began_by_clock + at))
 
     @property
     def started(self) -> str:
@@ -3500,9 +3467,9 @@ def phase_of(run: RunState, pace: Pace) -> Tuple[str, float]:
         return "looking whether the lost trigger arrived", run.deadline
     if run.phase is Phase.REFUSED:
         left = pace.settle - run.seen.looked - run.seen.blind
-        return "refused: looking whether it runs all the same", run.seen.at + left
+        return "refused: looking whether it runs all the same", run.seen.updated_at + left
     if run.phase is Phase.JOINED:
-        return "watching a run that was joined", min(run.half_at or NEVER, run.deadline)
+        return "watching a run that was joined", min(run.half_at, run.deadline)
     return phase_of_started(run, pace)
 
 
@@ -3521,8 +3488,8 @@ def phase_of_started(run: RunState, pace: Pace) -> Tuple[str, float]:
 def message_of_run(run: RunState) -> Message:
     if run.seen.errors:
         return run.seen.errors[0]
-    if run.seen.spoke and run.seen.last.id:
-        return run.seen.last
+    if run.seen.has_spoken and run.seen.last_message.id:
+        return run.seen.last_message
     return run.accepted or run.answered
 
 
@@ -3613,8 +3580,48 @@ def remarks_on(task: Task, listing: TaskList) -> Tuple[str, ...]:
     return tuple(found)
 
 
+def words_of(verdict: Verdict, run: RunState, pace: Pace) -> str:
+    """The one thing that happened, or that is waited for."""
+    note, seen = run.note, run.seen
+    words: Dict[Verdict, Callable[[], str]] = {
+        Verdict.PROVEN: lambda: remark_on(note, seen),
+        Verdict.OPEN: lambda: words_while_open(note, seen, pace),
+        Verdict.SEVERE: lambda: words_of_severe(seen),
+        Verdict.ERROR: lambda: f"the run ended with the error {seen.errors[0].text}",
+        Verdict.BAD_END: lambda: words_of_bad_end(last_of_run(seen)),
+        Verdict.NO_BACKUP: lambda: words_of_none(note, seen, pace),
+        Verdict.NO_TRACE: lambda: words_of_no_trace(seen),
+        Verdict.NO_SESSION: lambda: WORDS_OF_NO_SESSION,
+        Verdict.NOT_NOTED: lambda: words_of_unprovable(seen),
+    }
+    return words[verdict]()
+
+
+WORDS_OF_NO_SESSION = (
+    "the run ended, and CSM does not tell what it backs up: -S names the session to look at"
+)
+
+
+def words_of_bad_end(last: Message) -> str:
+    if not last.id:
+        return f"the run's last message has no id: {last.text}"
+    if last.is_error:
+        return f"the run ended with the error {last.text}"
+    if last.id in STEP_IDS:
+        return f"the run's last message is a step's (cut off): {last.text}"
+    return f"the run's last message is the warning {last.text}"
+
+
+def words_of_no_trace(seen: Evidence) -> str:
+    words = "CSM accepted the trigger, and shows no trace of a run"
+    is_pending = seen.last_look.task is not None and seen.last_look.task.pending_approval
+    return f"{words}; the task waits for approval" if is_pending else words
+
+
 def words_while_open(note: Snapshot, seen: Evidence, pace: Pace) -> str:
     """Which one thing is still waited for."""
+    if note.task is not None and not seen.has_begun:
+        return "no look has shown that the run began"
     if note.task is not None and seen.ended_at is None:
         return "the run has not ended"
     if Proof.UNSEEN in seen.proofs or None in seen.noted:
@@ -3630,14 +3637,14 @@ def words_while_open(note: Snapshot, seen: Evidence, pace: Pace) -> str:
 
 def seen_with(seen: Evidence, proof: Proof) -> List[Tuple[Session, Session]]:
     """The sessions that show just that: as noted, and as in the last look."""
-    rows = zip(seen.noted, seen.now.sessions, seen.proofs)
+    rows = zip(seen.noted, seen.last_look.sessions, seen.proofs)
     found = [(old, view) for old, view, each in rows if each is proof]
     return [(old.session, view) for old, view in found if old and view]
 
 
 def words_of_severe(seen: Evidence) -> str:
     """haserror may be true while the status is Normal: CSM's own words."""
-    for noted, view in zip(seen.noted, seen.now.sessions):
+    for noted, view in zip(seen.noted, seen.last_look.sessions):
         if view is not None and has_turned_severe(noted, view):
             return f"session {view.name} shows an error that it did not show before ({view.status})"
     return "a session showed an error that it did not show before"
@@ -3658,7 +3665,7 @@ def words_of_none(note: Snapshot, seen: Evidence, pace: Pace) -> str:
     if not listed:
         return words
     newest = max(listed, key=lambda each: each.seconds)
-    clocks = f"taken {newest.time}, by CSM's clock the note is of {utc(note.earliest)}"
+    clocks = f"taken {newest.time}, by CSM's clock the note is of {show_time(note.earliest)}"
     return f"{words}; {newest.id} is listed now and too old to be new: {clocks}"
 
 
@@ -3672,13 +3679,6 @@ def words_of_unprovable(seen: Evidence) -> str:
         return words
     newest = max(listed, key=lambda each: each.seconds)
     return f"{words}; its newest backup is {newest.id}, taken {newest.time}"
-
-
-def utc(seconds: float) -> str:
-    """A moment of CSM's clock, for a line of text."""
-    if abs(seconds) == NEVER:
-        return "an unknown time"
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
 
 
 def remark_on(note: Snapshot, seen: Evidence) -> str:
@@ -3719,7 +3719,7 @@ class Result(NamedTuple):
 
 def make_result(conclusion: Conclusion, progress: Progress) -> Result:
     """What was taken or not stands first, then what went wrong, then what to do."""
-    is_good = conclusion.outcome in EXIT_CODES
+    is_good = conclusion.outcome in GOOD_ENDS
     texts = texts_of_success if is_good else texts_of_failure
     return Result(
         outcome=conclusion.outcome,
@@ -3941,7 +3941,7 @@ def lines_of(result: Result, output: Output) -> List[str]:
     if output.quiet:
         return []
     table = table_of(result) if result.shows_table else []
-    return [*table, line_of(result, output)] if result.outcome in EXIT_CODES else table
+    return [*table, line_of(result, output)] if result.outcome in GOOD_ENDS else table
 
 
 def tell(result: Result, console: Console) -> None:
@@ -3952,7 +3952,7 @@ def tell(result: Result, console: Console) -> None:
     for line in lines_of(result, output):
         marked = word if line.startswith(word) else ""
         is_printed = console.print_line("stdout", line, marked) and is_printed
-    if result.outcome not in EXIT_CODES or not is_printed:
+    if result.outcome not in GOOD_ENDS or not is_printed:
         console.print_line("stderr", f"{PROGRAM}: {line_of(result, output)}", result.outcome)
     if output.leef:
         packet = leef_packet(result, output, console.clock.time(), utf8(socket.gethostname()))
@@ -3969,7 +3969,7 @@ LONGEST_PACKET = 1024  # bytes: RFC 3164
 
 def leef_packet(result: Result, output: Output, now: float, host: str) -> bytes:
     """A LEEF 2.0 event for syslog. LEEF has no escapes: its separators are replaced."""
-    is_good = result.outcome in EXIT_CODES
+    is_good = result.outcome in GOOD_ENDS
     priority = 133 if is_good else 131  # local0.notice, local0.err
     local = time.localtime(now)
     month = MONTHS[3 * local.tm_mon - 3 : 3 * local.tm_mon]
@@ -4431,7 +4431,7 @@ def read_line_of(path: str) -> str:
 # --- 17. main -------------------------------------------------------------------------------------
 
 # THE ONE WAY TO 0, but for --help and --version: a call that ended with one of these words.
-EXIT_CODES: Dict[str, ExitCode] = {each.value: ExitCode.OK for each in Outcome}
+GOOD_ENDS: Dict[str, ExitCode] = {each.value: ExitCode.OK for each in Outcome}
 
 
 def load_modules(signals: Signals) -> None:
@@ -4523,9 +4523,8 @@ def conclude(
         load_modules(progress.waiter.signals)
         config = config_of(args, progress.waiter, progress.console)
         progress.begin(config)
-        ending = run_mode(Csm(config, progress))
-        word = ending.outcome.value
-        conclusion = Conclusion(word, EXIT_CODES[word], ending.text)
+        outcome, text = run_mode(Csm(config, progress))
+        conclusion = Conclusion(outcome.value, GOOD_ENDS[outcome.value], text)
     except Problem as problem:
         conclusion = conclusion_of_problem(problem, progress)
     except Stopped as stop:
@@ -4539,7 +4538,7 @@ def conclude(
 
 def leave(code: int) -> NoReturn:
     """End the process at once: nothing is finalised, no thread is waited for."""
-    Worker().start(flush_all).ends_within(Console.PATIENCE)
+    Worker().start(flush_all).ends_within(Console.LINE_SECONDS)
     os._exit(code)
 
 

@@ -119,21 +119,23 @@ def test_first_one_vanishes_before_the_trigger(pair: Pair) -> None:
     """Packets to it are dropped, so that each connection takes its time to fail: the trigger, and
     the look meanwhile, wait for it side by side."""
     first, second = pair
-    vanished: List[Request] = []
+    is_gone: List[bool] = []
     real: Any = connection.create_connection
 
     def create(address: Tuple[str, int], *args: Any, **options: Any) -> Any:
-        if vanished and address[1] == first.port:
+        if is_gone and address[1] == first.port:
             time.sleep(0.8)
             raise ConnectionError("no route")
         return real(address, *args, **options)
 
-    def vanish() -> None:
-        vanished.append(first.requests[-1])
-        first.die()
-        second.promote()
+    def vanish(request: Request) -> None:
+        if is_view_of(TASK)(request):  # the connection ends with its answer
+            request.headers["connection"] = "close"
+            is_gone.append(True)
+            first.active = False
+            second.promote()
 
-    once(first, is_view_of(TASK), vanish)
+    first.on_arrival = vanish
     with mock.patch.object(connection, "create_connection", create):
         result = run_inside(*server_options(first, second), *TARGETS["task"], "--timeout", "300")
     check_backup(result, second)

@@ -251,7 +251,7 @@ NO_MESSAGES = re.compile(  # functions and classes whose texts are no messages
 )
 # Texts that only ever stand within another one, or are the title of a table.
 PARTS = (
-    "a task without a message",
+    "not that task, or none of its messages",
     "a task without an id",
     "no list of things with names",
     "not that session",

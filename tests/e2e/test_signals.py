@@ -33,6 +33,7 @@ from support.program import (
 from support.scenes import PAYROLL, TARGETS, TASK_ID, wait_for
 from support.stalls import (
     HANGING_NAME,
+    LOCK_IS_WANTED,
     NO_HOST_NAME,
     NO_MODULE,
     NO_NAME_SERVICE,
@@ -267,7 +268,9 @@ def test_prompt(csm: SimulatedCsm, at: str, signum: int, receiver: Udp) -> None:
 
 
 @pytest.mark.parametrize("signum", CODES)
-def test_lock_of_another_call(csm: SimulatedCsm, signum: int, receiver: Udp) -> None:
+def test_lock_of_another_call(
+    csm: SimulatedCsm, signum: int, receiver: Udp, tmp_path: pathlib.Path
+) -> None:
     """It is waited for; the other one goes on."""
     csm.world.task(TASK_ID).outcome = "hang"
     given = [*server_options(csm), *TARGETS["task"], "--min-interval", "1"]
@@ -275,8 +278,9 @@ def test_lock_of_another_call(csm: SimulatedCsm, signum: int, receiver: Udp) -> 
     try:
         wait_for(lambda: csm.world.triggers)
         seen = len(csm.requests)
-        second = start_program(*given, *told(receiver))
-        time.sleep(1.5)  # it is not before the lock is there that anything is asked
+        env = put_before(tmp_path, "sitecustomize", LOCK_IS_WANTED)
+        second = start_program(*given, *told(receiver), env=env)
+        wait_for(lambda: is_asked(tmp_path))
         check_told(stop(second, signum), receiver)
         assert [each for each in csm.requests[seen:] if "tokens" in each.path] == []
         assert first.poll() is None

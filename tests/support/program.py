@@ -138,7 +138,7 @@ def option_defaults() -> Dict[str, Any]:
 def outcome_words() -> Dict[str, int]:
     """Each outcome word -> its exit code."""
     program = load()
-    words = {word: int(code) for word, code in program.EXIT_CODES.items()}
+    words = {word: int(code) for word, code in program.GOOD_ENDS.items()}
     words.update((program.word_of(each), int(each)) for each in program.ExitCode if each)
     return words
 

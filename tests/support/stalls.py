@@ -9,14 +9,16 @@ from typing import Dict, Iterator
 
 HANGING_NAME = "csm.example.com"
 
-# What Python runs before the program: put on its path as sitecustomize.py.
+# What Python runs before the program: put on its path as sitecustomize.py. (Slept is in slices: a
+# signal that comes just before a long sleep is heard after it.)
 NO_NAME_SERVICE = f"""
 import socket, time
 real = socket.getaddrinfo
 def hang(host, *args, **options):
     if host == "{HANGING_NAME}":
         open(__file__ + ".asked", "w").close()
-        time.sleep(600)
+        while True:
+            time.sleep(0.05)
     return real(host, *args, **options)
 socket.getaddrinfo = hang
 """
@@ -24,13 +26,24 @@ NO_HOST_NAME = """
 import socket, time
 def hang():
     open(__file__ + ".asked", "w").close()
-    time.sleep(600)
+    while True:
+        time.sleep(0.05)
 socket.gethostname = hang
 """
 NO_MODULE = """
 import time
 open(__file__ + ".asked", "w").close()
-time.sleep(600)
+while True:
+    time.sleep(0.05)
+"""
+# A lock is the name of an abstract socket: that it is asked for is told.
+LOCK_IS_WANTED = """
+import socket
+def bind(self, name, real=socket.socket.bind):
+    if str(name).startswith(chr(0)):
+        open(__file__ + ".asked", "w").close()
+    return real(self, name)
+socket.socket.bind = bind
 """
 
 

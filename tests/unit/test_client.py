@@ -136,10 +136,10 @@ class Csm:
 def test_a_log_in_and_its_token() -> None:
     """The password goes into the log-in alone, the token into all else."""
     with Csm() as csm:
-        assert csm.client.login == ("one:1", 0)
+        assert csm.client.login_here == ("one:1", 0)
         csm.read()
         csm.read()
-        assert csm.client.login == ("one:1", 1)
+        assert csm.client.login_here == ("one:1", 1)
     login, first, second = csm.requests
     assert (login.method, login.path, login.token) == ("POST", TOKENS, None)
     assert login.form == {"username": "user", "password": "s3cret"}
@@ -189,12 +189,12 @@ def test_a_token_that_is_dropped(name: str) -> None:
         csm.read()
         csm.rules[PATH] = DROPPING[name]
         assert isinstance(csm.try_to_read(), c.NotProcessed)
-        assert csm.client.login == ("one:1", 0)
+        assert csm.client.login_here == ("one:1", 0)
         del csm.rules[PATH]
         csm.read()
     assert len(csm.paths()) == 2
     assert csm.requests[-1].token == "token-2"
-    assert csm.client.login == ("one:1", 2)
+    assert csm.client.login_here == ("one:1", 2)
 
 
 @pytest.mark.parametrize("name", [*KEEPING, *DROPPING])
@@ -282,7 +282,7 @@ def test_a_log_in_that_does_not_work(reply: Any, kind: str) -> None:
     with Csm() as csm:
         csm.rules[TOKENS] = reply
         assert type(csm.try_to_read()).__name__ == kind
-    assert csm.client.login == ("one:1", 0)
+    assert csm.client.login_here == ("one:1", 0)
 
 
 def test_what_is_secret_is_blanked_in_what_is_told() -> None:
@@ -301,7 +301,7 @@ def test_a_refused_log_in_is_tried_ever_more_rarely() -> None:
     """Once a trigger is out: from 15 s to 5 minutes, lest the user is locked."""
     with Csm() as csm:
         csm.rules[TOKENS] = answer(status=401)
-        csm.client.is_watching = True
+        csm.client.may_have_started = True
         for _ in range(1500):
             assert isinstance(csm.try_to_read(), (c.LoginRefused, c.HeldBack))
             csm.clock.sleep(1.0)
@@ -312,7 +312,7 @@ def test_a_refused_log_in_is_tried_ever_more_rarely() -> None:
 
 def test_a_log_in_that_works_ends_the_pauses() -> None:
     with Csm() as csm:
-        csm.client.is_watching = True
+        csm.client.may_have_started = True
         csm.rules[TOKENS] = answer(status=401)
         csm.try_to_read()
         csm.clock.sleep(15.0)
@@ -334,7 +334,7 @@ def test_a_log_in_that_works_ends_the_pauses() -> None:
 
 def test_meanwhile_the_reason_is_told_again() -> None:
     with Csm() as csm:
-        csm.client.is_watching = True
+        csm.client.may_have_started = True
         csm.rules[TOKENS] = message("IWNR0001E", 401)
         first, second = csm.try_to_read(), csm.try_to_read()
     assert len(csm.paths()) == 1
@@ -382,7 +382,7 @@ def test_the_active_server_of_a_pair_is_used() -> None:
         csm.client.log_in()
     assert csm.client.server == "two:2"
     assert csm.progress.server == "two:2"
-    assert csm.client.login == ("two:2", 2)
+    assert csm.client.login_here == ("two:2", 2)
 
 
 def test_a_server_alone_is_not_asked_for_its_role() -> None:

@@ -309,7 +309,7 @@ def check_send(world: World, run: Any, facts: Facts) -> None:
     is_free = world.target == "session" and not facts.maybe and not facts.busy
     assert is_free or not facts.trace, "a trigger beside a run"
     assert facts.half or not facts.running, "a trigger beside a run that goes on"
-    assert run.seen.now.server == facts.server, "a trigger to a server that was not read"
+    assert run.seen.last_look.server == facts.server, "a trigger to a server that was not read"
     if not facts.maybe and not facts.busy:
         assert run.note.server == facts.server, "a first trigger without a note there"
         return
@@ -357,26 +357,30 @@ def clipped(moment: Optional[float], now: float, limit: float) -> Optional[float
 
 def canonical(run: Any, facts: Facts) -> Tuple[Any, Facts]:
     """The same state with all moments told from its last look, and texts left out."""
-    seen, at = run.seen, run.seen.at
-    now_at = max(seen.now.at - at, -PACE.grace)
-    shift = now_at - seen.now.at
+    seen, at = run.seen, run.seen.updated_at
+    now_at = max(seen.last_look.at - at, -PACE.grace)
+    shift = now_at - seen.last_look.at
     ended, backed = seen.ended_at, seen.backed_since
-    is_last = seen.last.seconds == facts.last.seconds
+    is_last = seen.last_message.seconds == facts.last.seconds
     last = (
-        seen.last._replace(seconds=NOTED if is_last else NOTED - 1)
-        if seen.last.seconds
-        else seen.last
+        seen.last_message._replace(seconds=NOTED if is_last else NOTED - 1)
+        if seen.last_message.seconds
+        else seen.last_message
     )
     facts = facts._replace(
         last=facts.last._replace(seconds=NOTED) if facts.last.text else facts.last
     )
-    now = seen.now._replace(at=now_at, task=same_task(seen.now.task, seen.now.task))
+    look = seen.last_look
+    took = min(look.at - look.asked_at, PACE.grace)
+    now = look._replace(at=now_at, asked_at=now_at - took, task=same_task(look.task, look.task))
     seen = seen._replace(
-        at=0.0,
-        now=now,
-        last=last,
+        updated_at=0.0,
+        last_look=now,
+        last_message=last,
         errors=seen.errors[:1],
-        earlier=seen.earlier._replace(seconds=NOTED - 1) if seen.earlier.text else seen.earlier,
+        earlier_message=seen.earlier_message._replace(seconds=NOTED - 1)
+        if seen.earlier_message.text
+        else seen.earlier_message,
         ended_at=clipped(None if ended is None else ended + shift, now_at, PACE.grace),
         backed_since=clipped(None if backed is None else backed + shift, now_at, PACE.settle),
         severe_since=clipped(
@@ -389,11 +393,13 @@ def canonical(run: Any, facts: Facts) -> Tuple[Any, Facts]:
         unanswered=min(seen.unanswered, 2),
     )
     half = run.half_at
-    if half not in (None, c.NEVER):
-        half = HALF if half - at > 1e6 else 0.0
+    if half not in (0.0, c.NEVER):
+        half = HALF if half - at > 1e6 else 1e-9
     busy = min(run.busy, 2)
     accepted = c.NO_MESSAGE if run.accepted else None
-    note = run.note._replace(at=0.0, task=same_task(run.note.task, run.seen.now.task))
+    note = run.note._replace(
+        at=0.0, asked_at=0.0, task=same_task(run.note.task, run.seen.last_look.task)
+    )
     run = run._replace(
         note=note,
         seen=seen,
@@ -417,7 +423,7 @@ def blanked(world: World, run: Any, facts: Facts) -> Pair:
     if run.phase in (c.Phase.STARTED, c.Phase.JOINED):
         run = run._replace(is_refused_here=False, role=c.Role.NOT_ASKED)
         facts = facts._replace(rejected=False)
-        if seen.begun:
+        if seen.has_begun:
             seen = seen._replace(looked=0.0, blind=0.0, seen_since_sent=False)
             facts = facts._replace(quiet=0.0, blind=0.0, seen=False)
     if run.phase is not c.Phase.PENDING and not world.silent:
@@ -447,8 +453,8 @@ def unseen(run: Any, facts: Facts) -> Pair:
     if facts.last_open or facts.earlier_open:
         return run, facts
     seen = run.seen
-    now = seen.now._replace(sessions=(None,) * len(seen.noted))
-    seen = seen._replace(now=now, proofs=c.proofs_unseen(seen.noted))
+    now = seen.last_look._replace(sessions=(None,) * len(seen.noted))
+    seen = seen._replace(last_look=now, proofs=c.proofs_unseen(seen.noted))
     return run._replace(seen=seen), facts._replace(views=())
 
 
@@ -538,7 +544,7 @@ class Explorer:
         """A transition: is each promise kept in the state that it leads to?"""
         self.transitions += 1
         self.label = label
-        step = c.next_step(run, run.seen.at, PACE)
+        step = c.next_step(run, run.seen.updated_at, PACE)
         check(self.world, run, step, facts)
         self.ends[step.name if isinstance(step, c.Step) else type(step).__name__] += 1
         if isinstance(step, c.Problem) or step is c.Step.DONE:
@@ -889,7 +895,7 @@ BREAKS = (
         "task, running",
     ),
     ("no error is one", "Message.is_error", False, "task, traces"),
-    ("any end is a good one", "fault_of_last", lambda last: "", "task, ends"),
+    ("any end is a good one", "is_good_end", lambda last: True, "task, ends"),
     ("a run is always there", "has_trace", anything, "task, severe"),
     ("a trace is not seen", "started_where_traced", same_run, "task, traces"),
     ("a refused task is not joined", "joined_where_traced", same_run, "task, refused with X"),

@@ -95,7 +95,8 @@ def name_of(step: Any) -> str:
 def answer_of(event: Any, run: Any, at: float) -> Any:
     name, number = event if isinstance(event, tuple) else (event, run.sends)
     fate, text = FATES[name]
-    return c.Answer(fate, c.Message(0.0, text), number, at)
+    trouble = "" if fate is c.Fate.ACCEPTED else text
+    return c.Answer(fate, c.Message(0.0, text), number, at, trouble)
 
 
 def apply(event: Any, run: Any, step: Any, at: float, pace: Any) -> Any:
@@ -138,7 +139,7 @@ def play(note: Any, events: List[Any], pace: Any = PACE, **more: Any) -> Tuple[A
             if step is c.Step.SEND and event not in ("end",):
                 run = c.after_send(run, at)
             elif step is c.Step.RENOTE and event != "end" and event[0] != "renote":
-                run = c.after_renote(run, run.seen.now, pace)
+                run = c.after_renote(run, run.seen.last_look, pace)
             else:
                 break
         if event == "end":
@@ -148,6 +149,12 @@ def play(note: Any, events: List[Any], pace: Any = PACE, **more: Any) -> Tuple[A
         run = apply(event, run, step, at, pace)
         at = time_of(event, at)
     raise AssertionError
+
+
+def words_of(run: Any, pace: Any = PACE) -> str:
+    """What is told of the verdict."""
+    verdict = c.judge(run.note, run.seen, run.is_chained, pace)
+    return str(c.words_of(verdict, run, pace))
 
 
 def looks(
@@ -618,14 +625,6 @@ BACKUP = [
         1,
         "DONE",
         {},
-    ),
-    (
-        "no Date at all, none new",
-        snap(0, "q", "", earliest=-c.NEVER),
-        [ACCEPTED, snap(1, "Mf", "e"), snap(61, "Mf", "e")],
-        1,
-        SEVEN,
-        {"words": "an unknown time"},
     ),
     ("a valid one beside an invalid one", IDLE, [ACCEPTED, snap(1, "Mf", "nV")], 1, "DONE", {}),
     (
@@ -2502,13 +2501,12 @@ def test_history(row: Any) -> None:
     assert (steps[-1], run.triggers) == (end, triggers), (steps, run.phase, step)
     assert words in str(step)
     if steps[-1] == "DONE":
-        assert remark is None or remark in c.judge(run.note, run.seen, run.is_chained, pace).words
-        if remark is None:
-            assert c.judge(run.note, run.seen, run.is_chained, pace).words == "" or run.no_wait
+        told = words_of(run, pace)
+        assert (remark in told) if remark else (not told or run.no_wait)
     found = {
         "phase": run.phase.name,
         "sends": run.sends,
-        "begun": run.seen.begun,
+        "begun": run.seen.has_begun,
         "started": run.started,
     }
     assert {each: found[each] for each in checks} == checks
@@ -2536,7 +2534,7 @@ def test_no_pause_once_a_backup_is_completed() -> None:
 
 def test_a_pause_where_a_task_has_ended() -> None:
     run = c.after_look(c.first_state(RUNNING, 1800.0), snap(1, "f", ""), PACE)
-    assert run.seen.at == run.seen.ended_at
+    assert run.seen.updated_at == run.seen.ended_at
     assert c.pause_before_look(run, 1.0, PACE) == 0.5
 
 
@@ -2576,7 +2574,7 @@ def test_what_was_started() -> None:
     seen = c.after_look(run, snap(2, "RM", ""), PACE)
     assert (seen.phase, seen.started) == (c.Phase.PENDING, "yes")
     idle = c.first_state(IDLE, 1800.0)
-    assert idle._replace(seen=idle.seen._replace(begun=True)).started == "no"
+    assert idle._replace(seen=idle.seen._replace(has_begun=True)).started == "no"
 
 
 def test_the_codes() -> None:
@@ -2659,13 +2657,14 @@ def test_the_first_evidence() -> None:
     note = snap(7, "q", "", "-")
     noted = c.Noted("A", note.sessions[0], is_late=False)
     assert c.first_evidence(note) == c.Evidence(
-        at=7,
-        now=note,
+        updated_at=7,
+        last_look=note,
         noted=(noted, None),
-        last=OLD,
-        spoke=False,
+        last_message=OLD,
+        has_spoken=False,
+        earlier_message=c.NO_MESSAGE,
         errors=(),
-        begun=False,
+        has_begun=False,
         must_look=False,
         ended_at=None,
         proofs=(c.Proof.UNSEEN, c.Proof.UNPROVABLE),
@@ -2698,7 +2697,7 @@ def test_the_first_state() -> None:
         accepted=None,
         refusal=None,
         is_unauthorised=False,
-        half_at=None,
+        half_at=0.0,
         trouble="",
     )
 
@@ -2707,7 +2706,7 @@ def worn(note: Any) -> Any:
     """A state in which much has been seen already, and 9 s of it."""
     run = c.first_state(note, 1800.0, other_server=True)
     seen = run.seen._replace(
-        at=9.0,
+        updated_at=9.0,
         looked=7.0,
         blind=8.0,
         seen_since_sent=True,
@@ -2722,7 +2721,7 @@ def test_a_trigger_begins_anew() -> None:
     run = worn(IDLE)
     sent = c.after_send(run, 10.0)
     seen = run.seen._replace(
-        at=10.0,
+        updated_at=10.0,
         sent_at=10.0,
         looked=0.0,
         blind=0.0,
@@ -2747,8 +2746,8 @@ def test_an_answer_begins_the_looking_anew(name: str) -> None:
     run = c.after_send(worn(IDLE), 10.0)
     run = run._replace(seen=run.seen._replace(looked=7.0, blind=8.0))
     seen = c.after_answer(run, answer_of(name, run, 12.0)).seen
-    assert (seen.at, seen.looked, seen.blind) == (12.0, 0.0, 0.0)
-    assert seen == run.seen._replace(at=12.0, looked=0.0, blind=0.0)
+    assert (seen.updated_at, seen.looked, seen.blind) == (12.0, 0.0, 0.0)
+    assert seen == run.seen._replace(updated_at=12.0, looked=0.0, blind=0.0)
 
 
 def test_the_late_refusal_of_the_last_one_in_doubt_begins_the_looking_anew() -> None:
@@ -2763,7 +2762,11 @@ def test_the_late_refusal_of_the_last_one_in_doubt_begins_the_looking_anew() -> 
     assert (run.phase, run.triggers, run.seen.looked) == (c.Phase.IN_DOUBT, 1, 5.0)
     run = c.after_answer(run, first._replace(at=67.0))
     assert (run.phase, run.triggers, run.seen.looked) == (c.Phase.REFUSED, 0, 0.0)
-    assert (run.seen.at, run.trouble, run.refusal) == (67.0, "IWNR9999E refused", "IWNR9999E")
+    assert (run.seen.updated_at, run.trouble, run.refusal) == (
+        67.0,
+        "IWNR9999E refused",
+        "IWNR9999E",
+    )
     assert c.next_step(run, 67.0, PACE) is c.Step.LOOK
 
 
@@ -2791,10 +2794,10 @@ def test_the_message_before_the_last_is_kept() -> None:
     run = c.after_send(c.first_state(IDLE, 1800.0), 0.0)
     for at, shown in ((1, "RMQs"), (2, "RMQX"), (3, "RMQX")):
         run = c.after_look(run, snap(at, shown, ""), PACE)
-        assert run.seen.last.text == c.Message(*MESSAGES[shown[-1]]).text
-    assert run.seen.earlier.id == "IWNR2211I"
+        assert run.seen.last_message.text == c.Message(*MESSAGES[shown[-1]]).text
+    assert run.seen.earlier_message.id == "IWNR2211I"
     run = c.after_answer(run, answer_of("refused", run, 4.0))
-    assert (run.seen.last.id, run.seen.spoke) == ("IWNR2211I", True)
+    assert (run.seen.last_message.id, run.seen.has_spoken) == ("IWNR2211I", True)
     for at in (5, 70):
         run = c.after_look(run, snap(at, "MQX", "v"), PACE)
     step = c.next_step(run, 70.0, PACE)
@@ -2806,7 +2809,7 @@ def test_silence_counts_only_where_a_trigger_is_pending() -> None:
     run = c.after_send(c.first_state(IDLE, 1800.0), 0.0)
     for at in (1.0, 2.0, 3.0):
         run = c.after_no_answer(run, at, PACE, is_pending=False)
-        assert (run.phase, run.seen.unanswered, run.seen.at) == (c.Phase.PENDING, 0, at)
+        assert (run.phase, run.seen.unanswered, run.seen.updated_at) == (c.Phase.PENDING, 0, at)
     run = c.after_no_answer(run, 4.0, PACE)
     assert (run.phase, run.seen.unanswered) == (c.Phase.PENDING, 1)
     run = c.after_no_answer(run, 5.0, PACE)
@@ -2827,12 +2830,14 @@ def test_nothing_has_stood_for_any_time() -> None:
     assert seen.has_proof_for(0.0) is False
 
 
+@pytest.mark.parametrize("text", ["", "IWNR2212I", "IWNR7777I text"])
+def test_a_last_message_of_a_good_end(text: str) -> None:
+    assert c.is_good_end(c.Message(D, text)) is True
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", ""),
-        ("IWNR2212I", ""),
-        ("IWNR7777I text", ""),
         ("IWNR0001E no", "the run ended with the error IWNR0001E no"),
         ("IWNR0003S", "the run ended with the error IWNR0003S"),
         ("IWNR0002W", "the run's last message is the warning IWNR0002W"),
@@ -2843,15 +2848,17 @@ def test_nothing_has_stood_for_any_time() -> None:
     ],
 )
 def test_what_is_wrong_about_a_last_message(text: str, words: str) -> None:
-    assert c.fault_of_last(c.Message(D, text)) == words
+    assert c.is_good_end(c.Message(D, text)) is False
+    assert c.words_of_bad_end(c.Message(D, text)) == words
 
 
 def test_nothing_is_wrong_yet() -> None:
-    """What is asked for by itself is answered in full: "" and False, not something like it."""
+    """What is asked for by itself is answered in full: None and False, not something like it."""
     seen = c.first_evidence(IDLE)
-    assert c.failure_of(IDLE, seen, PACE) == ""
-    ended = seen._replace(begun=True, ended_at=0.0, last=c.Message(D, "IWNR7777I"), spoke=True)
-    assert c.failure_of(IDLE, ended, PACE) == ""
+    assert c.failure_of(IDLE, seen, PACE) is None
+    last = c.Message(D, "IWNR7777I")
+    ended = seen._replace(has_begun=True, ended_at=0.0, last_message=last, has_spoken=True)
+    assert c.failure_of(IDLE, ended, PACE) is None
     assert c.is_proven(IDLE, seen, PACE) is False
     run = c.first_state(IDLE, 1800.0)
     assert c.may_send_again(run, PACE) is False
@@ -2937,9 +2944,9 @@ def test_a_task_that_is_not_shown_when_it_is_noted_anew() -> None:
     run = c.after_look(run, snap(6, "Mf", ""), PACE)
     assert c.next_step(run, 6.0, PACE) is c.Step.RENOTE
     again = c.after_renote(run, snap(7, "?", "-"), PACE)
-    assert (again.phase, again.note.task) == (c.Phase.IDLE, run.seen.now.task)
-    assert (again.note.server, again.seen.now.task) == ("A", run.seen.now.task)
-    assert again.seen.at == 6.0
+    assert (again.phase, again.note.task) == (c.Phase.IDLE, run.seen.last_look.task)
+    assert (again.note.server, again.seen.last_look.task) == ("A", run.seen.last_look.task)
+    assert again.seen.updated_at == 6.0
     assert c.next_step(again, 7.0, PACE) is c.Step.SEND
 
 
@@ -2947,10 +2954,10 @@ def test_what_is_told_when_it_is_noted_anew_is_not_of_the_next_run() -> None:
     run = c.after_look(c.first_state(RUNNING, 1800.0), snap(1, "Mf", ""), PACE)
     run = c.after_look(run, snap(6, "Mf", ""), PACE)
     again = c.after_renote(run, snap(7, "MfE", "-"), PACE)
-    assert again.seen.last == c.Message(*MESSAGES["E"])
-    assert (again.seen.errors, again.seen.spoke, again.seen.begun) == ((), False, False)
+    assert again.seen.last_message == c.Message(*MESSAGES["E"])
+    assert (again.seen.errors, again.seen.has_spoken, again.seen.has_begun) == ((), False, False)
     silent = c.after_renote(run, snap(7, "MQ", "-"), PACE)
-    assert silent.seen.last == run.seen.last
+    assert silent.seen.last_message == run.seen.last_message
 
 
 @pytest.mark.parametrize(("at", "half_at"), [(6.0, 900.0), (899.0, 900.0), (900.0, c.NEVER)])
@@ -2968,14 +2975,14 @@ def test_what_is_not_later_than_the_note_is_not_of_the_run() -> None:
     assert c.last_noted(IDLE) == OLD
     assert c.last_noted(SILENT) == c.Message(D, "")
     assert c.last_noted(SESSION) == c.Message(D, "")
-    assert c.last_noted(snap(0, "Q", earliest=-c.NEVER)) == c.Message(0.0, "")
+    assert c.last_noted(snap(0, "Q", earliest=D + 5)) == c.Message(D + 5, "")
 
 
 def test_a_server_that_tells_no_message_of_the_task() -> None:
     for note, answer in ((SILENT, True), (IDLE, False), (SESSION, False)):
         seen = c.first_evidence(note)
         assert c.shows_no_message(note, seen) is answer
-        assert c.shows_no_message(note, seen._replace(spoke=True)) is False
+        assert c.shows_no_message(note, seen._replace(has_spoken=True)) is False
 
 
 def test_an_error_that_was_seen_before_a_late_refusal_is_kept() -> None:
@@ -3001,7 +3008,7 @@ def test_the_refusal_that_a_look_showed_before_it_was_known_is_no_error() -> Non
 def test_a_refused_backup_that_is_there_all_the_same() -> None:
     """It is the session's alone: a run of a task is joined."""
     run = c.first_state(SESSION, 1800.0)._replace(phase=c.Phase.REFUSED)
-    begun = run._replace(seen=run.seen._replace(begun=True))
+    begun = run._replace(seen=run.seen._replace(has_begun=True))
     assert (run.is_refused_in_vain, begun.is_refused_in_vain) == (False, True)
     assert (run.started, begun.started) == ("no", "yes")
     assert begun._replace(phase=c.Phase.IDLE).is_refused_in_vain is False
@@ -3010,13 +3017,14 @@ def test_a_refused_backup_that_is_there_all_the_same() -> None:
 
 
 def test_no_trace_without_approval_says_nothing_of_it() -> None:
-    seen = c.first_evidence(IDLE)._replace(looked=90.0)
+    run = c.first_state(IDLE, 1800.0)
+    seen = run.seen._replace(looked=90.0)
     words = "CSM accepted the trigger, and shows no trace of a run"
-    assert c.judge(IDLE, seen, False, PACE).words == words
+    assert words_of(run._replace(seen=seen)) == words
     task = IDLE.task._replace(pending_approval=True)
-    waiting = seen._replace(now=IDLE._replace(task=task))
+    waiting = seen._replace(last_look=IDLE._replace(task=task))
     told = f"{words}; the task waits for approval"
-    assert c.judge(IDLE, waiting, False, PACE).words == told
+    assert words_of(run._replace(seen=waiting)) == told
 
 
 def test_a_run_that_went_on_already_is_no_trace_of_ours() -> None:
@@ -3028,9 +3036,9 @@ def test_a_run_that_went_on_already_is_no_trace_of_ours() -> None:
     run = c.after_send(run, 900.0)
     run = c.after_answer(run, answer_of("lost", run, 900.0))
     run = c.after_look(run, snap(901, "R", ""), PACE)
-    assert (run.phase, run.seen.begun) == (c.Phase.IN_DOUBT, False)
+    assert (run.phase, run.seen.has_begun) == (c.Phase.IN_DOUBT, False)
     run = c.after_look(run, snap(902, "RM", ""), PACE)
-    assert (run.phase, run.seen.begun) == (c.Phase.STARTED, True)
+    assert (run.phase, run.seen.has_begun) == (c.Phase.STARTED, True)
 
 
 @pytest.mark.parametrize(

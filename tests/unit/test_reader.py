@@ -170,7 +170,7 @@ def test_texts_are_cut_and_stripped(reader: Any) -> None:
 
 
 def test_a_later_secret_is_blanked_too(reader: Any) -> None:
-    reader.secrets.append(c.Secret("token"))
+    reader.blank(c.Secret("token"))
     assert reader.clean("a token") == "a ***"
 
 

@@ -56,11 +56,11 @@ def progress_of(
     before = tuple(session(each.name) if each else None for each in views)
     note = note_of(*(before if noted is None else noted), task=task)
     run = c.first_state(note, 1800.0)
-    seen = run.seen._replace(last=said, spoke=bool(said.text))
+    seen = run.seen._replace(last_message=said, has_spoken=bool(said.text))
     run = run._replace(phase=c.Phase[phase], triggers=triggers, seen=seen)
     progress.server = "csm1:9559"
     progress.tasks = (task,) if task else ()
-    progress.note(run, target_of(note, *remarks), views)
+    progress.record(run, target_of(note, *remarks), views)
     clock.sleep(7.04)
     return progress
 
@@ -77,7 +77,7 @@ def failed(progress: Any, kind: str = "BackupFailed", text: str = "it went wrong
 
 
 def ended(progress: Any, outcome: str = "verified", text: str = "after 7 s") -> Any:
-    return c.make_result(c.Conclusion(outcome, c.EXIT_CODES[outcome], text), progress)
+    return c.make_result(c.Conclusion(outcome, c.GOOD_ENDS[outcome], text), progress)
 
 
 # --- What stands first ----------------------------------------------------------------------------
@@ -258,7 +258,7 @@ def test_which_backup_is_shown() -> None:
 
 def test_what_is_good() -> None:
     words = ("verified", "accepted", "skipped", "checked", "listed")
-    assert dict.fromkeys(words, c.ExitCode.OK) == c.EXIT_CODES
+    assert dict.fromkeys(words, c.ExitCode.OK) == c.GOOD_ENDS
 
 
 @pytest.mark.parametrize(

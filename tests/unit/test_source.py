@@ -306,7 +306,7 @@ PLACES: Dict[str, List[str]] = {
     ".command(": ["send_trigger"],
     "Step.DONE": ["Follower.follow", "next_step"],
     "Step.SEND": ["Follower.follow", "next_step"],
-    ".reveal(": ["Csm._log_in", "Csm._start", "Reader.clean"],
+    ".reveal(": ["Csm._log_in", "Csm._start", "Reader.blank"],
     "ExitCode.OK": [""],
     "SystemExit": ["main"],
     ".mount(": ["open_http"],
