@@ -1861,7 +1861,7 @@ def with_late_note(noted: Optional[Noted], view: Optional[Session], server: str)
 def is_young(note: Snapshot, min_interval: float, pace: Pace) -> bool:
     """Has EACH session a valid backup that is younger, by CSM's clock? What cannot be read prevents
     no backup; a storage clock may be some minutes ahead."""
-    if not min_interval or not note.sessions or note.latest == NEVER:
+    if not min_interval or not note.sessions:
         return False
     return all(has_young_backup(each, note.latest, min_interval, pace) for each in note.sessions)
 
@@ -2609,9 +2609,9 @@ def step_of_pair(run: RunState, pace: Pace) -> Optional[Step]:
 
 
 def has_settled(run: RunState, pace: Pace) -> bool:
-    """Was CSM looked at long enough after its refusal? It is certain that it did not process ours:
-    time in which it answered without showing the target will do."""
-    return run.seen.looked + run.seen.blind >= pace.settle
+    """Was CSM looked at long enough after its refusal? Where it answers without showing the target,
+    that is waited for longer: another run may be the reason."""
+    return run.seen.looked >= pace.settle or run.seen.blind >= pace.request_timeout
 
 
 def problem_with(run: RunState, verdict: Verdict, pace: Pace) -> Optional[Problem]:
@@ -2811,13 +2811,12 @@ class Follower:
         return len(self.csm.servers) > 1 and self.csm.ask_role() is not Role.ACTIVE
 
     def is_confirmed(self) -> bool:
-        """A task needs its name and id read on this server since the log-in there."""
-        if not self.csm.is_logged_in:
-            return False
-        if self.run.note.task is None:
-            return True
+        """The target was looked at on this server; of a task, its name and id were read since the
+        log-in there."""
         is_same = self.run.seen.last_look.server == self.csm.server
-        return is_same and self.id_read_with == self.csm.login_here
+        if not self.csm.is_logged_in or not is_same:
+            return False
+        return self.run.note.task is None or self.id_read_with == self.csm.login_here
 
     def confirm(self) -> None:
         """Read the task's id anew: its sessions are not needed for that. While nothing is in doubt,
@@ -2825,19 +2824,21 @@ class Follower:
         found: Optional[Snapshot] = None
         if self.run.phase is Phase.IDLE:
             self.csm.log_in()
-            if self.csm.server != self.run.seen.last_look.server:
-                self.adopt(self.target_here())
-                return
+        is_same = self.run.seen.last_look.server == self.csm.server
+        if self.run.phase is Phase.IDLE and not is_same:
+            self.adopt(self.target_here())
+            return
         try:
             self.csm.try_log_in()
-            if self.run.note.task is None:
+            if self.run.note.task is None and is_same:
                 return
             task = self.read_task()
         except NotProcessed as fault:
             found = self.after_fault(fault)
         else:
-            self.failures = self.failures + 1 if task is None else 0
-            if task is None:
+            is_missing = task is None and self.run.note.task is not None
+            self.failures = self.failures + 1 if is_missing else 0
+            if is_missing:
                 self.tell_fault(NoUse(f"{self.csm.server} does not show the task"))
             found = snapshot(self.csm, self.csm.server, task, self.no_views())
         self.take_look(found)
@@ -3030,7 +3031,8 @@ class Follower:
 
     def with_faults(self, problem: Problem) -> Problem:
         """What hinders the looking at the end belongs to an end that is no answer of CSM's."""
-        if not isinstance(problem, (OutcomeUnknown, NotProcessed)):
+        is_blind = isinstance(problem, BackupFailed) and Proof.UNSEEN in self.run.seen.proofs
+        if not is_blind and not isinstance(problem, (OutcomeUnknown, NotProcessed)):
             return problem
         texts = dict.fromkeys((str(problem), *self.faults))
         return type(problem)("; ".join(texts), problem.message)
@@ -3061,12 +3063,13 @@ def run_mode(csm: Csm) -> Tuple[Outcome, str]:
 def list_all(csm: Csm) -> Tuple[Outcome, str]:
     """The tasks, and the Safeguarded Copy sessions; one that cannot be read hides no other."""
     tasks = read_tasks(csm).tasks
-    names = csm.read(collections.deque([SHORT_LIST]), lambda reply: safeguarded_in(csm, reply))
     if not tasks:
         csm.progress.log("WARNING", "no task is listed: CSM is starting, or this user sees none")
+    csm.progress.listed(csm.server, tasks, (), ())
+    csm.progress.shows_table = True  # of the tasks, where the sessions cannot be listed
+    names = csm.read(collections.deque([SHORT_LIST]), lambda reply: safeguarded_in(csm, reply))
     views = [list_session(csm, name) for name in names]
     csm.progress.listed(csm.server, tasks, tuple(names), tuple(views))
-    csm.progress.shows_table = True
     return Outcome.LISTED, f"tasks and Safeguarded Copy sessions on {csm.server}"
 
 
@@ -3077,9 +3080,10 @@ def safeguarded_in(csm: Csm, reply: Reply) -> List[str]:
 
 
 def list_session(csm: Csm, name: str) -> Union[Session, str]:
-    """One session, or why it cannot be read."""
+    """One session, or why it cannot be read. One that hangs leaves half of the time to others."""
+    until = csm.waiter.passed() + csm.time_left() / 2
     try:
-        return read_session(csm, name, Patience(tries=2))
+        return read_session(csm, name, Patience(until=until, tries=2))
     except NotProcessed as fault:
         return str(fault)
 
@@ -3466,7 +3470,7 @@ def phase_of(run: RunState, pace: Pace) -> Tuple[str, float]:
     if run.phase is Phase.IN_DOUBT:
         return "looking whether the lost trigger arrived", run.deadline
     if run.phase is Phase.REFUSED:
-        left = pace.settle - run.seen.looked - run.seen.blind
+        left = pace.settle - run.seen.looked
         return "refused: looking whether it runs all the same", run.seen.updated_at + left
     if run.phase is Phase.JOINED:
         return "watching a run that was joined", min(run.half_at, run.deadline)
@@ -3625,7 +3629,7 @@ def words_while_open(note: Snapshot, seen: Evidence, pace: Pace) -> str:
     if note.task is not None and seen.ended_at is None:
         return "the run has not ended"
     if Proof.UNSEEN in seen.proofs or None in seen.noted:
-        return "the run ended, and a session cannot be read"
+        return words_of_unread(seen)
     if not seen.has_backups:
         return "no new backup is listed yet"
     if Proof.NOT_VALID in seen.proofs:
@@ -3633,6 +3637,12 @@ def words_while_open(note: Snapshot, seen: Evidence, pace: Pace) -> str:
     if seen.severe_since is not None:
         return "the backup is there, and a session shows Severe"
     return "the backup is there, and the run's last message is not"
+
+
+def words_of_unread(seen: Evidence) -> str:
+    if seen.ended_at is None:
+        return "the session cannot be read"
+    return "the run ended, and a session cannot be read"
 
 
 def seen_with(seen: Evidence, proof: Proof) -> List[Tuple[Session, Session]]:
@@ -3788,7 +3798,9 @@ def text_of_taken(code: ExitCode, progress: Progress) -> str:
         return "nothing was started"
     if any(each.backup for each in progress.sessions):
         return f"backup TAKEN ({text_of_backups(progress)}){text_of_others(progress)}"
-    if not progress.sessions or unseen_names(progress):
+    proofs = progress.run.seen.proofs if progress.run is not None else ()
+    is_blind = code is ExitCode.FAILED and Proof.UNSEEN in proofs
+    if not progress.sessions or unseen_names(progress) or is_blind:
         return "whether a backup was taken cannot be seen"
     return "NO backup" if code is ExitCode.FAILED else "no new backup was seen"
 

@@ -6,7 +6,7 @@ from typing import Any, List
 import pytest
 
 from csm import Request, SimulatedCsm
-from support.checks import check, is_task_look
+from support.checks import check, is_task_look, is_view_of
 from support.clock import JumpingClock
 from support.program import run_inside, server_options
 from support.scenes import (
@@ -51,6 +51,20 @@ def test_error_message_that_comes_after_the_end(shown: str, seconds: float) -> N
         assert "IWNR0001E" in result.err
         assert csm.world.backups_made[0][1] in result.err
         assert len(csm.world.triggers) == 1
+
+
+@pytest.mark.parametrize("kind", ["500", "403", "html"])
+def test_run_fails_and_its_session_cannot_be_read(csm: SimulatedCsm, kind: str) -> None:
+    """There is a backup, and nobody can see it: "NO backup" would be a guess."""
+    csm.world.task(TASK_ID).outcome = "error-after-backup"
+    csm.inject_when(
+        lambda request: is_view_of(TASK)(request) and bool(csm.world.triggers), kind, None
+    )
+    result = run_inside(*server_options(csm), "-t", TASK)
+    check(result, csm, 7, triggers=1)
+    assert "whether a backup was taken cannot be seen; " in result.last_line
+    assert "the run ended with the error IWNR0001E" in result.last_line
+    assert f"GET /sessions/{TASK} answered" in result.last_line  # why it cannot be seen
 
 
 def test_error_in_mid_run_that_ends_well() -> None:

@@ -8,7 +8,7 @@ from typing import Any, List
 import pytest
 
 from csm import Backup, Request, SimulatedCsm
-from support.checks import check_one_backup, is_task_look, is_trigger, is_view_of
+from support.checks import check_one_backup, is_task_look, is_trigger, is_view_of, triggers_sent
 from support.clock import JumpingClock
 from support.program import run_inside, server_options
 from support.scenes import (
@@ -17,6 +17,7 @@ from support.scenes import (
     TASK,
     TASK_ID,
     add_message,
+    at_first,
     backup_is_made,
     each_task,
     hold_backup,
@@ -143,6 +144,18 @@ def test_joined_run_that_is_followed_by_another_one(csm: SimulatedCsm) -> None:
     assert task.lastRan != began
     check_one_backup(result, csm.world, triggers=0)
     assert csm.world.attempts == []
+
+
+def test_refused_since_it_runs_while_nothing_can_be_read(csm: SimulatedCsm) -> None:
+    """The run that explains the refusal shows itself only once CSM answers with more than 500."""
+    csm.world.dialect.running_again = "refuse-E"
+    at_first(csm, is_trigger, lambda: csm.world.start_run(TASK_ID))
+    csm.world.session(TASK).lock.acquire()
+    csm.inject_when(lambda request: request.method == "GET" and bool(triggers_sent(csm)), "500", 8)
+    once(csm, lambda request: request.n > 16, csm.world.session(TASK).lock.release)
+    result = run_inside(*server_options(csm), *TARGETS["task"], "--json")
+    check_one_backup(result, csm.world, triggers=0)
+    assert result.json["triggers"] == 0
 
 
 @pytest.mark.parametrize("again", ["accept", "refuse-E"])

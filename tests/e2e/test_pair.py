@@ -104,6 +104,26 @@ def test_both_standby(pair: Pair, target: str, standby: str) -> None:
     assert triggers_sent(first)[0].when <= triggers_sent(second)[0].when
 
 
+def test_first_one_dies_before_the_backup_of_a_session(pair: Pair) -> None:
+    """The trigger waits until the other one is active, and until the session is noted there."""
+    first, second = pair
+    once(first, is_view_of(SESSION), first.die)
+    asked: List[int] = []
+
+    def take_over(request: Request) -> None:
+        if request.path.endswith("/system/ha"):
+            asked.append(request.n)
+            second.active = len(asked) > 5
+
+    second.on_arrival = take_over
+    result = run_inside(*server_options(first, second), "-S", SESSION)
+    check_backup(result, second)
+    sent = triggers_sent(second)
+    assert len(sent) == 1
+    views = [each for each in second.requests if is_view_of(SESSION)(each)]
+    assert max(asked[5], views[0].n) < sent[0].n
+
+
 def test_first_one_hangs_at_the_log_in(pair: Pair) -> None:
     """For as long as a server that never let us in is tried: the other one has its turn."""
     first, second = pair

@@ -56,7 +56,9 @@ def progress_of(
     before = tuple(session(each.name) if each else None for each in views)
     note = note_of(*(before if noted is None else noted), task=task)
     run = c.first_state(note, 1800.0)
-    seen = run.seen._replace(last_message=said, has_spoken=bool(said.text))
+    rows = zip(run.seen.noted, views)
+    proofs = tuple(c.proof_of(old, view, note.earliest, PACE) for old, view in rows)
+    seen = run.seen._replace(last_message=said, has_spoken=bool(said.text), proofs=proofs)
     run = run._replace(phase=c.Phase[phase], triggers=triggers, seen=seen)
     progress.server = "csm1:9559"
     progress.tasks = (task,) if task else ()
@@ -92,6 +94,7 @@ def ended(progress: Any, outcome: str = "verified", text: str = "after 7 s") -> 
         (progress_of(session("one")), "OutcomeUnknown", "no new backup was seen;"),
         (progress_of(session("one"), noted=(None,)), "BackupFailed", "whether a backup was taken"),
         (progress_of(None, noted=(None,)), "OutcomeUnknown", "whether a backup was taken cannot"),
+        (progress_of(None), "BackupFailed", "whether a backup was taken cannot be seen;"),
         (progress_of(), "BackupFailed", "whether a backup was taken cannot be seen;"),
         (progress_of(session("one"), phase="IDLE", triggers=0), "Refused", "nothing was started;"),
         (
