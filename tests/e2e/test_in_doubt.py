@@ -154,17 +154,6 @@ def test_task_that_is_not_shown_alone(csm: SimulatedCsm, kind: str, reply: str) 
     assert len(triggers_sent(csm)) == 2
 
 
-def test_answer_that_comes_in_the_pause_before_a_repeat(csm: SimulatedCsm) -> None:
-    """It is read first: it says that the trigger has been processed."""
-    csm.slow_seconds = 4.0
-    csm.inject_when(is_trigger, "slow")
-    csm.world.task(TASK_ID).outcome = "ignored"  # no look shows a trace
-    clock = JumpingClock(nap=1.0)
-    options = [*TARGETS["task"], "--request-timeout", "1.5", "--no-wait", "--json"]
-    result = run_inside(*server_options(csm), *options, clock=clock)
-    check(result, csm, 0, triggers=len(triggers_sent(csm)))
-
-
 def test_task_slower_than_the_time_out(csm: SimulatedCsm) -> None:
     """A task shows that it runs: the lost answer costs no second run, however long it takes."""
     csm.world.backup_seconds = 2 * REQUEST_TIMEOUT

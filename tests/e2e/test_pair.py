@@ -1,5 +1,6 @@
 """Two servers: which of them is active, takeovers, and who gets the trigger."""
 
+import threading
 import time
 from typing import Any, Callable, List, Optional, Tuple
 from unittest import mock
@@ -28,6 +29,7 @@ from support.scenes import (
     hold_backup,
     on_path,
     once,
+    wait_for,
 )
 
 Pair = Tuple[SimulatedCsm, SimulatedCsm]
@@ -102,6 +104,27 @@ def test_both_standby(pair: Pair, target: str, standby: str) -> None:
     assert "IWNR0007E" in result.last_line
     assert [len(triggers_sent(each)) for each in pair] == [1, 1]
     assert triggers_sent(first)[0].when <= triggers_sent(second)[0].when
+
+
+def test_answer_that_comes_just_before_a_repeat(pair: Pair) -> None:
+    """While a server is asked for its role, because its trigger is in doubt: no second one."""
+    first, second = pair
+    first.world.task(TASK_ID).outcome = "ignored"  # no look shows a trace
+    answer = threading.Event()
+
+    def hold(request: Request) -> None:
+        if is_trigger(request):
+            answer.wait(60)
+        elif request.path.endswith("/system/ha") and triggers_sent(first):
+            answer.set()
+            wait_for(lambda: triggers_sent(first)[0].status)
+            time.sleep(0.2)  # it is with the program before the role is
+
+    first.on_arrival = hold
+    options = [*TARGETS["task"], "--request-timeout", "20", "--no-wait"]
+    result = run_inside(*server_options(first, second), *options)
+    check(result, first, 0, triggers=1)
+    assert [len(triggers_sent(each)) for each in pair] == [1, 0]
 
 
 def test_first_one_dies_before_the_backup_of_a_session(pair: Pair) -> None:
