@@ -8,9 +8,14 @@ import pytest
 from csm import SimulatedCsm, World
 from support.clock import PlannedClock
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # In a shell's background job: so would the programs that the tests interrupt.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# In a shell's background job SIGINT is ignored, under nohup SIGHUP: what the tests start and stop
+# would inherit that.
+for number, handler in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 
 def quick_world(**options: Any) -> World:

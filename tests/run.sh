@@ -3,8 +3,8 @@
 #
 #   sh tests/run.sh                 ruff, mypy, then the test suite but for what is marked slow
 #   sh tests/run.sh --all           the same, and what is slow
-#   sh tests/run.sh -k login        other arguments go to pytest, and the checks are left out;
-#                                   paths are relative to the top of the repository
+#   sh tests/run.sh -k login        other arguments go to pytest: the checks are left out, slow
+#                                   tests are not; paths are relative to the top of the repository
 #
 # PYTHON=...           the interpreter of the tests (default: python3; 3.9 or newer)
 # PROGRAM_PYTHON=...   the interpreter which the end-to-end tests run the program with
@@ -38,9 +38,10 @@ checks() {
     "$python" -m mypy --config-file tests/mypy.ini run-cr-wflow-ds8k.py || result=1
     "$python" -m mypy --config-file tests/mypy.ini tests || result=1
 }
+workers=2  # each imports and collects all: for a few tests that takes longer than they do
 case $#:${1:-} in
-    0:) checks && set -- -m "not slow" ;;
-    1:--all) checks && shift ;;
+    0:) checks && workers=12 && set -- -m "not slow" ;;
+    1:--all) checks && workers=12 && shift ;;
 esac
 
 echo "pytest: Python $("$python" -c 'import platform, requests, urllib3
@@ -49,6 +50,7 @@ print(f"{platform.python_version()}, requests {requests.__version__}, "
 # The first time all is compiled once, not by each worker.
 [ -d "$PYTHONPYCACHEPREFIX" ] ||
     "$python" -m pytest -c tests/pytest.ini --rootdir . -q --collect-only >/dev/null 2>&1
-# More workers than processors: the tests mostly wait. Whoever is done takes over from the others.
-"$python" -m pytest -c tests/pytest.ini --rootdir . -q -n 12 --dist worksteal "$@" || result=$?
+# Of all tests most wait: more workers than processors. Whoever is done takes over from the others.
+"$python" -m pytest -c tests/pytest.ini --rootdir . -q -n $workers --dist worksteal "$@" ||
+    result=$?
 exit $result

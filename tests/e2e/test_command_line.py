@@ -4,7 +4,6 @@ Run by PROGRAM_PYTHON."""
 
 import json
 import os
-import re
 import sys
 from typing import List
 
@@ -113,7 +112,7 @@ def test_no_argument() -> None:
     result = run_program()
     assert result.code == 2
     assert result.out == ""
-    assert "csm_server" in result.err or "-s" in result.err
+    assert "-s: missing or blank" in result.err
 
 
 def test_version_and_help() -> None:
@@ -121,40 +120,9 @@ def test_version_and_help() -> None:
     assert version.code == 0
     assert version.err == ""
     assert version.out.count(".") == 2
-    for option in ("-h", "--help"):
-        shown = run_program(option)
-        assert shown.code == 0
-        assert shown.err == ""
-        text = " ".join(shown.out.split())
-        text = text.partition("exit codes")[2].partition("options:")[0]
-        assert {"0", "1", "2", "3", "4", "5", "6", "7", "8", "130", "143"} <= set(
-            re.findall(r"\d+", text)
-        )
-        for name in (
-            "--csm_server",
-            "--csm_port",
-            "--csm_user",
-            "--csm_user_passwd",
-            "--csm_task",
-            "--csm_session",
-            "--password-file",
-            "--base64",
-            "--ca-file",
-            "--fingerprint",
-            "--insecure",
-            "--check",
-            "--list",
-            "--no-wait",
-            "--min-interval",
-            "--timeout",
-            "--request-timeout",
-            "--leef",
-            "--json",
-            "--quiet",
-            "--verbose",
-            "--version",
-        ):
-            assert name in shown.out
+    shown = [run_program(option) for option in ("-h", "--help")]
+    assert [(each.code, each.err) for each in shown] == [(0, ""), (0, "")]
+    assert shown[0].out == shown[1].out
 
 
 def test_the_interpreter_that_was_asked_for() -> None:

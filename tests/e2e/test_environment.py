@@ -75,7 +75,10 @@ def test_file_that_hides_a_module(
 ) -> None:
     (tmp_path / f"{name}.py").write_text(content + "\n")
     result = run_beside(csm, tmp_path)
-    if result.code == 0:  # not every Python needs each of them
+    if result.code == 0 and name not in (
+        "requests",
+        "urllib3",
+    ):  # not every Python needs the others
         check_backup(result, csm)
         return
     check(result, csm, 2)
@@ -83,7 +86,7 @@ def test_file_that_hides_a_module(
     assert result.out == ""
     assert len(result.err.splitlines()) == 1
     cause = "TYPE_CHECKING" if name == "typing" else name  # what it lacks
-    assert any(each in result.err for each in ("it does not fit", name, cause))
+    assert any(each in result.err for each in ("it does not fit", f"{name}.py", f"'{cause}'"))
     if name in ("requests", "urllib3", "email"):
         assert result.err.startswith(NAME)
 

@@ -234,7 +234,7 @@ def test_no_secret_in_exceptions(csm: SimulatedCsm, fault: str, n: int) -> None:
     csm.world.task(TASK).outcome = "refuse"
     if fault:
         csm.inject(n, fault, permanent=True)
-    short = ["--timeout", "10", "--request-timeout", "0.5" if fault == "silent-before" else "5"]
+    short = ["--timeout", "10", "--request-timeout", "1.5" if fault == "silent-before" else "5"]
     result = run_inside(*options(csm), "-t", TASK, *short, program=program)
     assert result.code in (3, 4, 6)
     assert len(caught) == 1

@@ -47,16 +47,19 @@ def plain(text: str) -> str:
 
 
 def test_live_line(terminal: Terminal) -> None:
-    with SimulatedCsm(backup_seconds=2.5) as csm:
+    form = r"waiting for the task to end: (\d+) s, (\d+) s left; (.*)"
+    with SimulatedCsm() as csm:
+        csm.world.session(PAYROLL).lock.acquire()  # the backup is held: no clock decides
         terminal.start(*server_options(csm), "-t", PAYROLL_TASK)
+        terminal.read_until(lambda text: len(set(re.findall(r"end: (\d+) s", text))) > 1)
+        csm.world.session(PAYROLL).lock.release()
         assert terminal.end() == 0
         ((_, backup_id),) = csm.world.backups_made
     text = terminal.text.replace("\r\n", "\n")
     live = re.findall(r"\r(?:\x1b\[K)?([^\r\n\x1b]+)(?=\r)", text)
-    form = r"waiting for the task to end: (\d+) s, (\d+) s left; (.*)"
     told = [re.match(form, part) for part in live]
     shown = [each.groups() for each in told if each]
-    assert len({passed for passed, _, _ in shown}) > 1  # the time passes
+    assert len({passed for passed, _, _ in shown}) > 1
     assert all(1799 <= int(passed) + int(left) <= 1800 for passed, left, _ in shown)
     assert any(message.startswith("IWNR2211I ") for _, _, message in shown)
     assert max(map(len, live)) < COLUMNS  # else the terminal would break the line
@@ -100,8 +103,11 @@ def test_no_live_line_without_terminal(stdout: str, terminal: Terminal) -> None:
 def test_live_line_is_as_wide_as_the_terminal(width: int) -> None:
     """It is cut between two words, so that no id loses its end."""
     terminal = Terminal(width)
-    with contextlib.closing(terminal), SimulatedCsm(backup_seconds=1.5) as csm:
+    with contextlib.closing(terminal), SimulatedCsm() as csm:
+        csm.world.session(PAYROLL).lock.acquire()
         terminal.start(*server_options(csm), "-t", PAYROLL_TASK)
+        terminal.read_until(lambda text: text.count("waiting for the task to end:") > 1)
+        csm.world.session(PAYROLL).lock.release()
         assert terminal.end() == 0
     live = re.findall(r"\r\x1b\[K([^\r\n\x1b]+)(?=\r)", terminal.text.replace("\r\n", "\n"))
     assert live
