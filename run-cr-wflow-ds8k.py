@@ -1380,6 +1380,16 @@ class Csm:
         self.reader.blank(secret)
         return secret
 
+    def is_standby(self, until: float) -> bool:
+        """Does it say so? What hinders the log-in tells nothing of that."""
+        try:
+            self.try_log_in(until)
+        except Standby:
+            return True
+        except NotProcessed:
+            pass
+        return False
+
     def ask_role(self, until: float = NEVER) -> Role:
         """GET /system/ha, once. Only a server that says so is a standby."""
         try:
@@ -1544,6 +1554,10 @@ def find_tasks(csm: Csm, name: str, patience: Patience) -> TaskList:
     began = csm.waiter.passed()
     listing = read_tasks(csm, name, patience)
     while not listing.tasks:
+        if not listing.names:
+            csm.progress.warn(f"{csm.server} lists no task: {NO_TASK_LISTED}; trying again")
+            if patience.may_move:
+                csm.next_server()
         csm.waiter.sleep(csm.pace.second_look)
         listing = read_tasks(csm, name, patience)
         is_late = csm.waiter.passed() >= min(began + csm.pace.first_contact, patience.until)
@@ -1689,7 +1703,7 @@ def check_listed(csm: Csm, name: str, until: float, known: Tuple[str, ...]) -> N
     names = tuple(each["name"] for each in rows)
     if rows and not is_listed(name, rows):
         kind = "task or session" if name == csm.config.task_name else "session"
-        raise missing(csm, kind, name, known + names)
+        raise missing(csm, kind, name, known + names, lists_tasks=bool(known))
     for row in rows:
         kind = text_of(row.get("rulesname"))
         if row["name"] == name and not is_safeguarded(kind):
@@ -2361,8 +2375,11 @@ def in_doubt(run: RunState, at: float) -> RunState:
 
 
 def after_rejection(run: RunState, answer: Answer) -> RunState:
-    """It was not processed, and may be sent again: on a new connection, or with a new token."""
+    """It was not processed, and may be sent again at once, on a new connection or with a new token:
+    where an earlier one is in doubt, the looking for that one is done."""
     run = run._replace(triggers=run.triggers - 1, trouble=answer.trouble)
+    if answer.number == run.sends:
+        run = run._replace(seen=run.seen._replace(looked=NEVER))
     return phase_without(run, answer, Phase.IDLE)
 
 
@@ -2649,8 +2666,7 @@ def problem_with_refusal(run: RunState, pace: Pace) -> Optional[Problem]:
 def problem_at_deadline(run: RunState, verdict: Verdict, pace: Pace) -> Problem:
     """Only where CSM has said no to each trigger is it known that it processed none."""
     if run.phase is Phase.IDLE:
-        trouble = run.trouble or "the deadline has passed"
-        return LoginRefused(trouble) if run.is_unauthorised else Unreachable(trouble)
+        return Unreachable(run.trouble or "the deadline has passed")
     if run.phase is Phase.REFUSED:
         return Refused(run.trouble)
     if run.phase in (Phase.STARTED, Phase.JOINED):
@@ -2994,7 +3010,9 @@ class Follower:
         if len(self.csm.servers) < 2 or self.now() - self.role_at < self.pace.role_again:
             return
         self.role_at = self.now()
-        if self.csm.ask_role() is Role.STANDBY:
+        for _ in self.csm.config.servers:  # where all say standby, it stays
+            if self.csm.ask_role() is not Role.STANDBY:
+                return
             self.csm.next_server()
 
     def move(self) -> None:
@@ -3011,6 +3029,8 @@ class Follower:
         here = self.csm.server
         patience = Patience(until=until_noted(self.csm), may_move=False)
         try:
+            if self.run.triggers and self.csm.is_standby(patience.until):
+                return None
             target = find_target(self.csm, patience)
         except (NotFound, NotProcessed) as problem:
             self.failures += 1
@@ -3064,7 +3084,7 @@ def list_all(csm: Csm) -> Tuple[Outcome, str]:
     """The tasks, and the Safeguarded Copy sessions; one that cannot be read hides no other."""
     tasks = read_tasks(csm).tasks
     if not tasks:
-        csm.progress.log("WARNING", "no task is listed: CSM is starting, or this user sees none")
+        csm.progress.log("WARNING", f"no task is listed: {NO_TASK_LISTED}")
     csm.progress.listed(csm.server, tasks, (), ())
     csm.progress.shows_table = True  # of the tasks, where the sessions cannot be listed
     names = csm.read(collections.deque([SHORT_LIST]), lambda reply: safeguarded_in(csm, reply))
@@ -3362,8 +3382,7 @@ class Progress:
         self.run: Optional[RunState] = None  # once something may be started
         self._shown = ""
         self._shown_at = 0.0
-        self._warned = ""
-        self._warned_at = 0.0
+        self._warned_at: Dict[str, float] = {}
         self._printed = ""  # the message of CSM's that was printed last
 
     def log(self, level: str, text: str) -> None:
@@ -3389,8 +3408,8 @@ class Progress:
     def warn(self, text: str) -> None:
         """The same warning is told from time to time, not each time."""
         passed = self.waiter.passed()
-        if text != self._warned or passed >= self._warned_at + self.pace.shown_again:
-            self._warned, self._warned_at = text, passed
+        if passed >= self._warned_at.get(text, -NEVER) + self.pace.shown_again:
+            self._warned_at[text] = passed
             self.log("WARNING", text)
 
     def listed(
@@ -3554,11 +3573,17 @@ def causes_of(error: BaseException) -> Iterable[BaseException]:
         cause = cause.__context__
 
 
-def missing(csm: Csm, kind: str, name: str, names: Iterable[str]) -> NotFound:
+NO_TASK_LISTED = "CSM is starting, or this user sees none"
+
+
+def missing(
+    csm: Csm, kind: str, name: str, names: Iterable[str], lists_tasks: bool = True
+) -> NotFound:
     known = {each.lower(): f'"{escaped(each)}"' for each in names}
     near = difflib.get_close_matches(name.lower(), known, 3, 0.4)
     closest = "; the closest: " + ", ".join(known[each] for each in near) if near else ""
-    return NotFound(f'{csm.server} shows no {kind} "{escaped(name)}"{closest}')
+    odd = "" if lists_tasks or kind == "session" else f"; no task is listed: {NO_TASK_LISTED}"
+    return NotFound(f'{csm.server} shows no {kind} "{escaped(name)}"{closest}{odd}')
 
 
 def why_nothing(csm: Csm, task: Task, listing: TaskList, views: List[Optional[Session]]) -> str:

@@ -115,6 +115,16 @@ def test_log_in_refused_after_the_trigger(csm: SimulatedCsm, target: str) -> Non
         assert least <= pause + 1 <= least + 1 + 20
 
 
+def test_token_lost_at_the_trigger_and_nothing_can_be_read_since(csm: SimulatedCsm) -> None:
+    """Each log-in is taken: user and password are not what is wrong."""
+    csm.inject_when(is_trigger, "401")
+    csm.inject_when(lambda each: each.method == "GET" and each.n > 4, "500", None)
+    result = run_inside(*server_options(csm), *TARGETS["task"], "--timeout", "60")
+    check(result, csm, 3)
+    assert "answered 500" in result.last_line
+    assert "password" not in result.last_line
+
+
 def test_log_in_refused_at_the_trigger() -> None:
     """It is tried once more, after 2 s, and then believed: more of them could lock the user."""
     with SimulatedCsm() as csm:

@@ -4,12 +4,12 @@ Names that are there, in a run to its end: test_verdict.py."""
 
 import difflib
 import json
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Tuple
 
 import pytest
 
 from csm import SimulatedCsm
-from support.checks import check_backup, is_trigger, is_view_of
+from support.checks import check, check_backup, is_trigger, is_view_of, triggers_sent
 from support.program import run_inside, server_options
 from support.scenes import PAYROLL, PAYROLL_TASK, TASK, each_task
 
@@ -31,6 +31,31 @@ def test_list_that_is_empty_for_once(path: str, option: str, name: str) -> None:
         assert [each.path.rpartition("/")[2] for each in csm.requests if is_trigger(each)] == [
             "27" if name == TASK else "SGC%20Payroll"
         ]  # not the session of the task's name
+
+
+def test_list_that_is_empty_for_good(csm: SimulatedCsm) -> None:
+    """That is told while it is looked at again, and at the end."""
+    csm.world.lists_tasks = False
+    result = run_inside(*server_options(csm), "-t", "No Such Name")
+    check(result, csm, 5)
+    odd = "CSM is starting, or this user sees none"
+    assert f"lists no task: {odd}; trying again" in result.err
+    assert f"no task is listed: {odd}" in result.last_line
+
+
+def test_list_that_is_empty_on_one_server_of_a_pair(
+    pair: Tuple[SimulatedCsm, SimulatedCsm],
+) -> None:
+    """And neither tells its role: the other one is asked before a session of that name is taken."""
+    first, second = pair
+    for server in pair:
+        server.inject_when(lambda request: request.path.endswith("/system/ha"), "404", None)
+    second.promote()
+    first.mutate = lambda request, reply: [] if request.path.endswith("/scheduledtasks") else reply
+    result = run_inside(*server_options(first, second), "-t", TASK, "--json")
+    check(result, second, 0, triggers=1)
+    assert result.json["tasks"][0]["name"] == TASK
+    assert [len(triggers_sent(each)) for each in pair] == [0, 1]
 
 
 def test_task_that_is_listed_twice() -> None:

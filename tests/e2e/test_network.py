@@ -150,6 +150,15 @@ def run_with_pauses(csm: SimulatedCsm, *argv: str) -> Tuple[Result, List[float]]
     return result, [pause for pause in pauses if pause > 0]
 
 
+def test_faults_that_take_turns_are_told_from_time_to_time(csm: SimulatedCsm) -> None:
+    csm.world.dialect.messages = "array"  # so that the task alone is asked for, then the list
+    csm.inject_when(lambda request: request.n > 4 and request.method == "GET", "500", None)
+    result, _ = run_with_pauses(csm, "--timeout", "300")
+    assert result.code == 8
+    warnings = [line for line in result.err.splitlines() if " WARNING " in line]
+    assert 4 <= len(warnings) <= 14  # each once a minute
+
+
 @pytest.mark.parametrize("how", ["refused", "503", "html"])
 @pytest.mark.parametrize("n", [1, 5])
 def test_pauses_grow_in_an_outage(csm: SimulatedCsm, how: str, n: int) -> None:

@@ -106,6 +106,20 @@ def test_both_standby(pair: Pair, target: str, standby: str) -> None:
     assert triggers_sent(first)[0].when <= triggers_sent(second)[0].when
 
 
+def test_in_doubt_and_the_other_one_is_a_standby(pair: Pair) -> None:
+    """The first does not tell its role for once: the other one is left at once."""
+    first, second = pair
+    first.inject_when(is_trigger, "reset-before")
+    first.inject_when(
+        lambda each: each.path.endswith("/system/ha") and bool(triggers_sent(first)), "500"
+    )
+    clock = JumpingClock()
+    result = run_inside(*server_options(first, second), *TARGETS["task"], clock=clock)
+    check_backup(result, first)
+    assert [len(triggers_sent(each)) for each in pair] == [2, 0]
+    assert clock.passed < 50
+
+
 def test_answer_that_comes_just_before_a_repeat(pair: Pair) -> None:
     """While a server is asked for its role, because its trigger is in doubt: no second one."""
     first, second = pair
@@ -194,6 +208,19 @@ def test_both_say_standby_and_one_takes_it(pair: Pair, target: str) -> None:
     result = run_inside(*server_options(first, second), *TARGETS[target], "--json")
     check_one_backup(result, first.world)
     assert result.json["server"] == address(second)
+
+
+def test_both_standby_for_good_and_useless(pair: Pair) -> None:
+    """One trigger goes to each, and the looking on the second comes to its end."""
+    first, second = pair
+    first.active = False
+    for server in pair:
+        server.inject_when(is_trigger, "500", None)
+    clock = JumpingClock()
+    result = run_inside(*server_options(first, second), *TARGETS["task"], clock=clock)
+    check(result, first, 8)
+    assert [len(triggers_sent(each)) for each in pair] == [1, 1]
+    assert clock.passed < 400
 
 
 def test_both_standby_when_checked(pair: Pair) -> None:

@@ -262,7 +262,8 @@ def after_answer(facts: Facts, name: str, is_last: bool) -> Facts:
         none = not facts.maybe and not facts.busy
         facts = facts._replace(rejected=facts.rejected or is_last or none, excused=none)
         return facts._replace(x=False, kind=facts.kind_but_x) if none else facts
-    return facts
+    # Not processed: the looking for an earlier one was done before it.
+    return facts._replace(quiet=PACE.grace + PACE.request_timeout) if is_last else facts
 
 
 # --- The promises ---------------------------------------------------------------------------------
