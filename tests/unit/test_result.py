@@ -3,6 +3,7 @@ and the streams that it goes to."""
 
 import io
 import json
+import platform
 import re
 import sys
 from typing import Any, Dict, List, Optional, Tuple
@@ -256,6 +257,64 @@ def test_which_backup_is_shown() -> None:
     assert c.newest_of("one", None) == c.Shown("one", None, None, "")
 
 
+# --- Words of a verdict ---------------------------------------------------------------------------
+
+
+def seen_of(note: Any, *views: Any, **changes: Any) -> Any:
+    """What one look 7 s after the note has shown."""
+    look = note._replace(sessions=views, at=7.0)
+    return c.observe(note, c.first_evidence(note), look, None, PACE)._replace(**changes)
+
+
+@pytest.mark.parametrize(
+    ("views", "changes", "words"),
+    [
+        ((session("one"), session("two")), {}, "the run has not ended"),
+        ((session("one"), None), {"ended_at": 5.0}, "the run ended, and a session cannot be read"),
+        ((session("one", NEW), session("two")), {"ended_at": 5.0}, "no new backup is listed yet"),
+        (
+            (session("one", NEW), session("two", INVALID)),
+            {"ended_at": 5.0},
+            "backup 1700000010 is there, and CSM does not call it valid yet",
+        ),
+        (
+            (session("one", NEW), session("two", NEW)),
+            {"ended_at": 5.0, "severe_since": 5.0},
+            "the backup is there, and a session shows Severe",
+        ),
+        (
+            (session("one", NEW), session("two", NEW)),
+            {"ended_at": 5.0},
+            "the backup is there, and the run's last message is not",
+        ),
+    ],
+)
+def test_what_is_still_waited_for(
+    views: Tuple[Any, ...], changes: Dict[str, Any], words: str
+) -> None:
+    note = note_of(session("one"), session("two"))
+    assert c.words_while_open(note, seen_of(note, *views, **changes), PACE) == words
+
+
+def test_a_session_that_could_not_be_noted_is_still_waited_for() -> None:
+    note = note_of(session("one"), None)
+    seen = seen_of(note, session("one", NEW), None, ended_at=5.0)
+    words = "the run ended, and a session cannot be read"
+    assert c.words_while_open(note, seen, PACE) == words
+
+
+def test_which_session_shows_an_error() -> None:
+    """The one that has turned so, not one that showed it before; in a look that does not see it, it
+    has no name."""
+    severe = session("two")._replace(in_error=True, status="Severe")
+    note = note_of(session("one"), session("two"))
+    words = "session two shows an error that it did not show before (Severe)"
+    assert c.words_of_severe(seen_of(note, session("one"), severe)) == words
+    assert c.words_of_severe(seen_of(note, None, severe)) == words
+    words = "a session showed an error that it did not show before"
+    assert c.words_of_severe(seen_of(note, session("one"), None)) == words
+
+
 # --- Exit codes -----------------------------------------------------------------------------------
 
 
@@ -291,6 +350,22 @@ def test_words_and_codes(kind: str, before: Any, after: Any) -> None:
 def test_the_words_of_signals() -> None:
     words = [c.word_of(c.ExitCode(each)) for each in (129, 130, 143)]
     assert words == ["hung-up", "interrupted", "terminated"]
+
+
+def test_modules_that_cannot_be_loaded_are_told_with_their_python(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever has several needs to know which one it was."""
+
+    def fail() -> None:
+        raise SystemExit(0)
+
+    monkeypatch.setattr(c, "import_modules", fail)
+    with pytest.raises(c.ModuleMissing) as caught:
+        c.load_modules(c.Signals())
+    python = f"{sys.executable} (Python {platform.python_version()})"
+    words = f"requests and urllib3 cannot be loaded by {python}: SystemExit: 0"
+    assert str(caught.value) == words
 
 
 def test_a_bug_is_told_by_its_lines() -> None:
