@@ -3,6 +3,7 @@ connection a request gets; and what one connection sends."""
 
 import io
 import json
+import threading
 import types
 from typing import Any, Callable, Deque, Dict, List, NamedTuple, Optional, Tuple, Union
 from unittest import mock
@@ -671,6 +672,155 @@ def test_an_untrusted_server_is_told_by_its_fingerprint(monkeypatch: pytest.Monk
         assert str(problem).endswith("AB:CD of one:1")
         monkeypatch.setattr(c, "fingerprint_without_sending", mock.Mock(side_effect=OSError))
         assert str(csm.try_to_read()).endswith("could not be read")
+
+
+# --- Waiting and signals --------------------------------------------------------------------------
+
+
+class RingingClock(StandingClock):
+    """A signal comes once so much time has passed."""
+
+    def __init__(self, signals: Any, at: float) -> None:
+        super().__init__(NOON)
+        self.signals = signals
+        self.at = at
+
+    def rest(self, seconds: float) -> None:
+        super().rest(seconds)
+        if self.passed > self.at:
+            self.signals.first = 15
+
+
+@pytest.mark.parametrize(("at", "passed"), [(0.25, 0.3), (59.95, 60.0), (60.5, 60.0)])
+def test_a_signal_is_heard_within_a_tenth_of_a_second(at: float, passed: float) -> None:
+    """However long the sleep, at its very end, too."""
+    signals = c.Signals()
+    clock = RingingClock(signals, at)
+    waiter = c.Waiter(clock, signals)
+    if at < passed:
+        with pytest.raises(c.Stopped) as caught:
+            waiter.sleep(60.0)
+        assert caught.value.number == 15
+    else:
+        waiter.sleep(60.0)
+    assert round(clock.passed, 3) == passed
+    assert max(clock.slept) < 0.101
+
+
+def test_a_sleep_that_something_ends() -> None:
+    """It is seen within a fiftieth of a second; a signal is heard, too."""
+    clock = StandingClock(NOON)
+    waiter = c.Waiter(clock, c.Signals())
+    waiter.sleep_unless(60.0, lambda: clock.passed > 0.25)
+    assert round(clock.passed, 3) == 0.26
+    waiter.sleep_unless(5.0, lambda: False)
+    assert round(clock.passed, 3) == 5.26
+    waiter.sleep_unless(0.0, lambda: False)
+    assert round(clock.passed, 3) == 5.26
+    signals = c.Signals()
+    ringing = RingingClock(signals, 0.25)
+    with pytest.raises(c.Stopped):
+        c.Waiter(ringing, signals).sleep_unless(60.0, lambda: False)
+    assert round(ringing.passed, 3) == 0.26
+
+
+def test_the_time_that_has_passed() -> None:
+    """It counts from the moment that user and password are there."""
+    clock = StandingClock(NOON)
+    waiter = c.Waiter(clock, c.Signals())
+    clock.sleep(5.0)
+    assert (round(waiter.passed(), 3), waiter.began_at) == (5.0, NOON)
+    waiter.begin()
+    clock.sleep(2.0)
+    assert (round(waiter.passed(), 3), waiter.began_at) == (2.0, NOON + 5.0)
+
+
+def test_a_job_that_is_waited_for() -> None:
+    """A signal ends the waiting, and not what is done already."""
+    signals = c.Signals()
+    call = c.Call(lambda: "found")
+    assert not call.is_done()
+    assert call.is_done_within(0.01, signals) is False
+    assert call.ends_within(0.01) is False
+    signals.first = 15
+    with pytest.raises(c.Stopped):
+        call.is_done_within(60.0, signals)
+    call.run()
+    assert call.is_done()
+    assert call.is_done_within(0.0, signals) is True
+    assert call.ends_within(0.0) is True
+    assert call.result() == "found"
+    failed = c.Call(mock.Mock(side_effect=SystemExit))
+    failed.run()
+    with pytest.raises(SystemExit):
+        failed.result()
+
+
+def test_one_thread_does_one_job_after_another() -> None:
+    worker = c.Worker()
+    calls = [worker.start(threading.current_thread) for _ in range(3)]
+    assert all(each.ends_within(60.0) for each in calls)
+    threads = {each.result() for each in calls}
+    assert len(threads) == 1
+    assert threads.pop().daemon, "it would be waited for at the end"
+    assert threading.current_thread() not in threads
+
+
+def test_where_no_thread_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job is done at once, and the next one has a thread again, if it can be had."""
+    worker = c.Worker()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", mock.Mock(side_effect=RuntimeError))
+        call = worker.start(threading.current_thread)
+        assert call.is_done()
+        assert call.result() is threading.current_thread()
+    call = worker.start(threading.current_thread)
+    assert call.ends_within(60.0)
+    assert call.result() is not threading.current_thread()
+
+
+def test_a_signal_interrupts_what_has_no_slices() -> None:
+    """And nothing else: it is noted, and heard at the next wait."""
+    signals = c.Signals()
+    signals._note(2, None)
+    assert signals.first == 2
+    with pytest.raises(c.Stopped):
+        signals.check()
+    job = mock.Mock()
+    with pytest.raises(c.Stopped):
+        signals.interrupt(job)
+    assert not job.called
+    signals = c.Signals()
+    assert signals.interrupt(lambda: "typed") == "typed"
+    with pytest.raises(c.Stopped) as caught:
+        signals.interrupt(lambda: signals._note(15, None))
+    assert caught.value.number == 15
+    assert not signals.interrupts
+
+
+def test_the_second_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the code of the first one."""
+    ended = mock.Mock(side_effect=SystemExit)
+    monkeypatch.setattr(c.os, "_exit", ended)
+    signals = c.Signals()
+    signals._note(15, None)
+    with pytest.raises(SystemExit):
+        signals._note(2, None)
+    assert ended.mock_calls == [mock.call(143)]
+
+
+def test_a_signal_that_the_parent_ignores_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """nohup; a shell's `&`."""
+    listened: List[int] = []
+    monkeypatch.setattr(c.signal, "signal", lambda number, _: listened.append(number))
+    ignored = {c.signal.SIGHUP: c.signal.SIG_IGN}
+    monkeypatch.setattr(c.signal, "getsignal", ignored.get)
+    c.Signals().listen()
+    assert listened == [c.signal.SIGINT, c.signal.SIGTERM]
+    call = c.Worker().start(c.Signals().listen)  # no handler can be set there
+    assert call.ends_within(60.0)
+    assert call.result() is None
+    assert len(listened) == 2
 
 
 # --- What a connection sends ----------------------------------------------------------------------

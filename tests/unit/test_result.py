@@ -315,6 +315,144 @@ def test_which_session_shows_an_error() -> None:
     assert c.words_of_severe(seen_of(note, session("one"), None)) == words
 
 
+# --- Progress -------------------------------------------------------------------------------------
+
+
+def told(capsys: pytest.CaptureFixture[str]) -> List[str]:
+    """The lines since it was asked last, without their times."""
+    return [line.split(" ", 2)[2] for line in capsys.readouterr().err.splitlines()]
+
+
+def test_the_same_warning_is_told_once_a_minute(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = before_start()
+    for _ in range(130):
+        progress.warn("odd")
+        progress.waiter.sleep(1.0)
+    assert told(capsys) == ["WARNING odd"] * 3
+    for text in ("another", "another", "odd"):
+        progress.warn(text)
+    assert told(capsys) == ["WARNING another", "WARNING odd"]
+
+
+def test_progress_is_told_where_it_changes(capsys: pytest.CaptureFixture[str]) -> None:
+    """And once a minute. A message of CSM's is told once."""
+    progress = progress_of(session("one"), said=SAID)
+    waiting = "INFO waiting for the task to end until 22:43:20Z"
+    none, new = (
+        'session "one" (Normal): ' + each for each in ("no new backup", "backup 170000001")
+    )
+    for _ in range(59):
+        progress.show(progress.run)
+        progress.waiter.sleep(1.0)
+    assert told(capsys) == [f"{waiting}; {none}; IWNR2212I done"]
+    progress.waiter.sleep(1.1)
+    progress.show(progress.run)
+    assert told(capsys) == [f"{waiting}; {none}"]
+    seen = progress.run.seen._replace(last=c.Message(NOON + 9, "IWNR1026I one"))
+    progress.note(progress.run._replace(seen=seen), progress.target, (session("one"),))
+    progress.show(progress.run)
+    assert told(capsys) == [f"{waiting}; {none}; IWNR1026I one"]
+    progress.note(progress.run, progress.target, (session("one", NEW),))
+    progress.show(progress.run)
+    (line,) = told(capsys)
+    assert line.startswith(f"{waiting}; {new}")
+    progress.show(progress.run)
+    assert told(capsys) == []
+
+
+def test_the_answer_to_a_trigger_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = progress_of(session("one"), said=SAID)
+    progress.answered(SAID, "INFO", "started: IWNR2212I done")
+    progress.show(progress.run)
+    first, second = told(capsys)
+    assert first == "INFO started: IWNR2212I done"
+    assert "IWNR2212I" not in second
+
+
+def test_before_a_trigger_there_is_no_progress(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = progress_of(session("one"), phase="IDLE", triggers=0)
+    progress.show(progress.run)
+    assert told(capsys) == []
+
+
+def test_the_live_line_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Stream(is_terminal=True)
+    monkeypatch.setattr(sys, "stderr", stream)
+    progress = progress_of(session("one"), said=SAID)
+    progress.show(progress.run)
+    live = stream.getvalue().rpartition("\x1b[K")[2]
+    assert live == "waiting for the task to end: 7 s, 1793 s left; IWNR2212I done"
+
+
+@pytest.mark.parametrize(
+    ("state", "seen", "words", "until"),
+    [
+        ({"phase": "PENDING"}, {}, "waiting for CSM's answer", 34.0),
+        ({"phase": "PENDING", "task": None}, {}, "waiting for CSM's answer", 304.0),
+        ({"phase": "IN_DOUBT"}, {}, "looking whether the lost trigger arrived", 1800.0),
+        (
+            {"phase": "REFUSED"},
+            {"looked": 1.0, "blind": 0.5},
+            "refused: looking whether it runs all the same",
+            9.5,
+        ),
+        ({"phase": "JOINED"}, {}, "watching a run that was joined", 1800.0),
+        ({"phase": "JOINED", "half_at": 900.0}, {}, "watching a run that was joined", 900.0),
+        ({"phase": "JOINED", "half_at": 2000.0}, {}, "watching a run that was joined", 1800.0),
+        ({}, {}, "waiting for the task to end", 1800.0),
+        ({"task": None}, {}, "waiting for the Backup to end", 1800.0),
+        (
+            {},
+            {"ended_at": 9.0, "proofs": ("VALID", "NOT_VALID")},
+            "waiting until CSM calls the backup valid",
+            1800.0,
+        ),
+        (
+            {},
+            {"ended_at": 9.0, "proofs": ("VALID", "VALID")},
+            "waiting for the run's last message",
+            69.0,
+        ),
+        (
+            {},
+            {"ended_at": 9.0, "proofs": ("VALID", "NONE")},
+            "the run has ended: waiting for its backup",
+            69.0,
+        ),
+    ],
+)
+def test_what_is_waited_for_and_until_when(
+    state: Dict[str, Any], seen: Dict[str, Any], words: str, until: float
+) -> None:
+    note = note_of(session("one"), session("two"), task=state.pop("task", TASK))
+    run = c.first_state(note, 1800.0)
+    proofs = tuple(c.Proof[each] for each in seen.pop("proofs", ()))
+    evidence = run.seen._replace(at=6.0, sent_at=4.0, proofs=proofs, **seen)
+    phase = c.Phase[state.pop("phase", "STARTED")]
+    run = run._replace(seen=evidence, phase=phase, **state)
+    assert c.phase_of(run, PACE) == (words, until)
+
+
+def test_which_message_is_told_of_a_run() -> None:
+    """The error with which it failed; else its last one with an id; else CSM's answer."""
+    run = c.first_state(note_of(session("one")), 1800.0)
+    answered, accepted, last, error = (
+        c.Message(NOON + n, text)
+        for n, text in enumerate(("IWNR9E answered", "IWNR2211I accepted", "IWNR1026I", "IWNR1E"))
+    )
+    assert c.message_of_run(run) == c.NO_MESSAGE
+    run = run._replace(answered=answered)
+    assert c.message_of_run(run) == answered
+    run = run._replace(accepted=accepted, seen=run.seen._replace(last=last))
+    assert c.message_of_run(run) == accepted
+    nameless = run.seen._replace(last=c.Message(NOON, "text alone"), spoke=True)
+    assert c.message_of_run(run._replace(seen=nameless)) == accepted
+    run = run._replace(seen=run.seen._replace(spoke=True))
+    assert c.message_of_run(run) == last
+    run = run._replace(seen=run.seen._replace(errors=(error, last)))
+    assert c.message_of_run(run) == error
+
+
 # --- Exit codes -----------------------------------------------------------------------------------
 
 
