@@ -485,6 +485,21 @@ def test_a_backup_that_is_young_enough(serve: Serve) -> None:
         assert server.clock.passed == 0.0
 
 
+@pytest.mark.parametrize("interval", [0.0, 1800.0])
+def test_a_call_with_min_interval_has_the_lock_to_its_end(
+    interval: float, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any other call needs none."""
+    lock = mock.Mock()
+    take, run = mock.Mock(return_value=lock), mock.Mock(side_effect=c.Refused("no"))
+    monkeypatch.setattr(c, "take_lock", take)
+    monkeypatch.setattr(c, "back_up", run)
+    with pytest.raises(c.Refused):
+        c.run_mode(serve({}, min_interval=interval).csm)
+    expected = 1 if interval else 0
+    assert (take.call_count, lock.close.call_count, run.call_count) == (expected, expected, 1)
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="there is no lock elsewhere")
 @pytest.mark.parametrize(("timeout", "waits"), [(1800.0, 60), (100.0, 25)])
 def test_a_lock_that_another_call_holds(
