@@ -6,6 +6,7 @@ import json
 import platform
 import re
 import sys
+import time
 from typing import Any, Dict, List, Optional, Tuple
 from unittest import mock
 
@@ -685,6 +686,20 @@ def test_a_packet() -> None:
     assert pairs["csm_id"] == "IWNR2212I"
     assert pairs["message"] == result.text
     assert not rest.endswith("^")
+
+
+@pytest.mark.parametrize(
+    ("month", "name"),
+    list(enumerate("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(), 1)),
+    ids=str,
+)
+def test_the_time_of_a_packet(month: int, name: str) -> None:
+    """As RFC 3164 has it: English in any locale, in local time, the day as wide as two digits."""
+    result = ended(before_start(), "listed", "text")
+    for day, shown in ((5, " 5"), (25, "25")):
+        now = time.mktime((2023, month, day, 12, 34, 56, 0, 0, -1))
+        packet = c.leef_packet(result, c.Output(), now, "host")
+        assert packet.startswith(f"<133>{name} {shown} 12:34:56 host LEEF:2.0|".encode())
 
 
 def test_a_packet_of_a_failure() -> None:
