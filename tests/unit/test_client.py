@@ -792,9 +792,15 @@ def test_a_signal_interrupts_what_has_no_slices() -> None:
     assert not job.called
     signals = c.Signals()
     assert signals.interrupt(lambda: "typed") == "typed"
+    typed: List[str] = []
+
+    def type_on() -> None:
+        signals._note(15, None)
+        typed.append("more")
+
     with pytest.raises(c.Stopped) as caught:
-        signals.interrupt(lambda: signals._note(15, None))
-    assert caught.value.number == 15
+        signals.interrupt(type_on)
+    assert (caught.value.number, typed) == (15, [])
     assert not signals.interrupts
 
 

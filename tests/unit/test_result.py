@@ -688,11 +688,10 @@ def test_a_packet() -> None:
     assert not rest.endswith("^")
 
 
-@pytest.mark.parametrize(
-    ("month", "name"),
-    list(enumerate("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(), 1)),
-    ids=str,
-)
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+@pytest.mark.parametrize(("month", "name"), list(enumerate(MONTHS, 1)), ids=str)
 def test_the_time_of_a_packet(month: int, name: str) -> None:
     """As RFC 3164 has it: English in any locale, in local time, the day as wide as two digits."""
     result = ended(before_start(), "listed", "text")
