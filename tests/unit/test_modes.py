@@ -314,8 +314,10 @@ def test_after_a_long_noting_the_task_is_read_again(serve: Serve) -> None:
     assert note.task.running
     assert server.looks.count(TASKS) == 2
     rules[TASKS] = lambda n: [task()] if n == 1 else BROKEN
-    note = c.find_target(serve(rules).csm).note
+    server = serve(rules)
+    note = c.find_target(server.csm).note
     assert (note.task.id, note.task.running) == (12, False)
+    assert server.looks.count(TASKS) == 3, "it was asked for twice more"
     rules[TASKS] = lambda n: [task()] if n == 1 else [task(15, running=True)]
     assert c.find_target(serve(rules).csm).note.task.id == 12
 
@@ -425,6 +427,46 @@ def test_insecure_is_told(serve: Serve, capsys: pytest.CaptureFixture[str]) -> N
     server.csm.config = server.config._replace(trust=c.Trust(anything=True))
     c.run_mode(server.csm)
     assert "WARNING --insecure: whoever answers is given" in capsys.readouterr().err
+
+
+# --- A run that went well -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("phase", "outcome", "words"),
+    [
+        ("STARTED", "ACCEPTED", "after 7 s"),
+        ("STARTED", "VERIFIED", "after 7 s, the run's last message is IWNR2213I done"),
+        ("JOINED", "ACCEPTED", "a run that was joined, after 7 s"),
+        (
+            "JOINED",
+            "VERIFIED",
+            "a run that was joined, after 7 s, the run's last message is IWNR2213I done",
+        ),
+        (
+            "JOINED",
+            "SKIPPED",
+            "a run that was joined brought nothing, and meanwhile there is a backup",
+        ),
+    ],
+)
+def test_what_is_said_of_a_run_that_went_well(
+    phase: str, outcome: str, words: str, serve: Serve
+) -> None:
+    server = serve({TASKS: [task()], ONE: session("one")})
+    note = c.find_target(server.csm).note
+    run = c.first_state(note, 1800.0)
+    seen = run.seen._replace(
+        now=note._replace(at=100.0),
+        last=c.Message(NOON, "IWNR2213I done"),
+        spoke=True,
+        begun=True,
+        ended_at=1.0,
+        proofs=(c.Proof.VALID,),
+    )
+    server.clock.sleep(7.0)
+    run = run._replace(phase=c.Phase[phase], seen=seen)
+    assert c.text_of_ending(run, c.Outcome[outcome], server.progress) == words
 
 
 # --- --min-interval -------------------------------------------------------------------------------
