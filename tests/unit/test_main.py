@@ -8,7 +8,7 @@ from unittest import mock
 import pytest
 
 from support.clock import StandingClock
-from support.program import NAME, Result, load, run_inside
+from support.program import NAME, Pace, Result, load, run_inside
 
 c: Any = load()
 
@@ -89,6 +89,23 @@ def test_time_counts_from_where_user_and_password_are_there(
     argv = (*NEEDED, "--timeout", "100", "--request-timeout", "7")
     assert run_inside(*argv, program=c, clock=clock).code == 0
     assert seen == [(100.0, "csm1:9559", 7.0)]
+
+
+def test_a_call_has_its_pace_its_clock_and_its_ear(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Signals are listened for before anything is read."""
+    heard: List[Any] = []
+    seen: List[Any] = []
+
+    def run_mode(csm: Any) -> Any:
+        seen.extend((csm.pace.grace, csm.waiter.clock, csm.waiter.signals))
+        return c.Ending(c.Outcome.LISTED, "all")
+
+    monkeypatch.setattr(c.Signals, "listen", lambda self: heard.append(self))
+    monkeypatch.setattr(c, "run_mode", run_mode)
+    clock = StandingClock(NOON)
+    assert run_inside(*NEEDED, program=c, pace=Pace(grace=1.5), clock=clock).code == 0
+    assert seen == [1.5, clock, *heard]
+    assert len(heard) == 1
 
 
 def test_all_after_the_dashes_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -853,6 +853,23 @@ def test_a_line_is_cut_between_words(text: str, width: int, shown: str) -> None:
     assert c.fitting(text, width) == shown
 
 
+def test_on_a_terminal_the_outcome_stands_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the verdict alone: not in JSON, and not in a table that holds the same word."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    stream = Stream(is_terminal=True)
+    monkeypatch.setattr(sys, "stdout", stream)
+    progress = listed(TASK._replace(name="checked"))
+    c.tell(ended(progress, "checked", "text"), console())
+    *table, verdict = stream.getvalue().splitlines()
+    assert verdict == "\x1b[1;32mchecked\x1b[0m: text"
+    assert "checked" in table[1]
+    assert "\x1b" not in "".join(table)
+    stream.truncate(0)
+    stream.seek(0)
+    c.tell(ended(progress, "checked", "text"), console(json=True))
+    assert json.loads(stream.getvalue())["outcome"] == "checked"
+
+
 def test_a_line_that_was_lost_is_told_of(capsys: pytest.CaptureFixture[str]) -> None:
     """A reader that is slow has missed one of a table: the verdict goes to standard error, too."""
     progress = listed(TASK, sessions=(c.newest_of("one", session("one")),))
