@@ -564,6 +564,7 @@ def test_a_lock_that_another_call_holds(
         assert capsys.readouterr().err == ""
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="there is no lock elsewhere")
 def test_a_lock_that_cannot_be_had(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
