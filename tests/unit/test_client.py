@@ -936,3 +936,5 @@ def test_trust(trust: Any, verify: Any, fingerprints: List[Optional[str]]) -> No
     assert list(http.adapters) == ["https://one:1/", "https://two:2/"]
     found = [each.poolmanager.connection_pool_kw for each in http.adapters.values()]
     assert [each["assert_fingerprint"] for each in found] == fingerprints
+    checks = {each["ssl_context"].verify_mode for each in found}
+    assert checks == {c.ssl.CERT_REQUIRED if verify else c.ssl.CERT_NONE}

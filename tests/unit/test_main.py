@@ -96,11 +96,14 @@ def test_a_call_has_its_pace_its_clock_and_its_ear(monkeypatch: pytest.MonkeyPat
     heard: List[Any] = []
     seen: List[Any] = []
 
+    def listen(self: Any) -> None:
+        heard.append(self)
+
     def run_mode(csm: Any) -> Any:
         seen.extend((csm.pace.grace, csm.waiter.clock, csm.waiter.signals))
         return c.Ending(c.Outcome.LISTED, "all")
 
-    monkeypatch.setattr(c.Signals, "listen", lambda self: heard.append(self))
+    monkeypatch.setattr(c.Signals, "listen", listen)
     monkeypatch.setattr(c, "run_mode", run_mode)
     clock = StandingClock(NOON)
     assert run_inside(*NEEDED, program=c, pace=Pace(grace=1.5), clock=clock).code == 0

@@ -5,6 +5,7 @@ import io
 import json
 import platform
 import re
+import socket
 import sys
 import time
 from typing import Any, Dict, List, Optional, Tuple
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from support.clock import StandingClock
 from support.program import load
-from support.syslog import parse_leef
+from support.syslog import Udp, parse_leef
 
 c: Any = load()
 
@@ -514,8 +515,22 @@ def test_a_bug_is_told_by_its_lines() -> None:
     except KeyError as error:
         found = c.conclusion_of_bug(error)
     assert (found.outcome, found.code) == ("internal", 1)
-    assert found.text.startswith("KeyError, lines [")
-    assert "s3cret" not in found.text
+    assert re.fullmatch(r"KeyError, lines \[\d+\]", found.text)
+
+
+def test_a_bug_is_told_from_the_outside_in() -> None:
+    lines: List[int] = []
+
+    def inner() -> None:
+        lines.append(sys._getframe().f_lineno + 1)
+        raise KeyError("s3cret")
+
+    try:
+        lines.append(sys._getframe().f_lineno + 1)
+        inner()
+    except KeyError as error:
+        found = c.conclusion_of_bug(error)
+    assert found.text == f"KeyError, lines {lines}"
 
 
 # --- The line, and JSON ---------------------------------------------------------------------------
@@ -727,6 +742,27 @@ def test_a_packet_is_cut(letter: str, length: int) -> None:
         assert f"^{part}" in text
     if length >= 1000:
         assert len(packet) > 1024 - (2 if letter == "x" else 8)
+
+
+def test_a_packet_is_sent(capsys: pytest.CaptureFixture[str]) -> None:
+    result = ended(progress_of(session("one", VALID)))
+    with Udp() as receiver:
+        c.tell(result, console(leef=f"127.0.0.1:{receiver.port}"))
+        event = parse_leef(receiver.receive())
+    assert (event.id, event["message"], event.priority) == ("verified", result.text, 133)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("error", [socket.gaierror, OSError, UnicodeError])
+def test_a_packet_that_cannot_be_sent(
+    error: type, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A warning, and no more."""
+    monkeypatch.setattr(c.socket, "getaddrinfo", mock.Mock(side_effect=error))
+    c.tell(ended(before_start(), "listed", "text"), console(leef="nowhere:514"))
+    out, err = capsys.readouterr()
+    assert out == "listed: text\n"
+    assert err.endswith("WARNING no LEEF event was sent to nowhere:514\n")
 
 
 texts = st.text(max_size=300).map(lambda text: re.sub("[\u00a0\u3000]", "", text))  # are kept
