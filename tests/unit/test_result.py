@@ -7,6 +7,7 @@ import platform
 import re
 import socket
 import sys
+import threading
 import time
 from typing import Any, Dict, List, Optional, Tuple
 from unittest import mock
@@ -833,6 +834,28 @@ def test_a_stream_that_fails_is_taken_away(error: type, monkeypatch: pytest.Monk
     console().print_line("stdout", "text")
     assert sys.stdout is None
     console().print_line("stdout", "text")
+
+
+def test_a_stream_that_is_stuck_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line is not waited for, nor is the next one: that one is lost. The other stream goes on, and
+    so does this one, once its reader does."""
+    goes_on = threading.Event()
+
+    class Stuck(Stream):
+        def write(self, text: str) -> int:
+            goes_on.wait(60)
+            return super().write(text)
+
+    stuck, other = Stuck(), Stream()
+    monkeypatch.setattr(sys, "stdout", stuck)
+    monkeypatch.setattr(sys, "stderr", other)
+    used = console()
+    assert used._write("stdout", "one\n", 0.05) is False
+    assert used._write("stdout", "two\n", 0.05) is False
+    assert used._write("stderr", "three\n", 60.0) is True
+    goes_on.set()
+    assert used._write("stdout", "four\n", 60.0) is True
+    assert (stuck.getvalue(), other.getvalue()) == ("one\nfour\n", "three\n")
 
 
 @pytest.mark.parametrize(
