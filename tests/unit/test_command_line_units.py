@@ -9,6 +9,7 @@ import pathlib
 import sys
 from typing import Any, Callable, Dict, List, Optional
 
+import certifi
 import pytest
 
 from support.clock import StandingClock
@@ -290,6 +291,22 @@ def test_addresses(text: str, found: str) -> None:
 def test_the_port_beside_an_address() -> None:
     assert c.address("csm1", "") == c.address("csm1", "x") == c.address("csm1", "0") == ""
     assert c.address("csm1", "123456") == c.address("csm1", "5\n") == ""
+
+
+# --- The file of CAs ------------------------------------------------------------------------------
+
+
+def test_a_file_of_cas(tmp_path: pathlib.Path) -> None:
+    """One that cannot be used is told before anything is sent; so is an empty name, which would
+    mean the system's CAs."""
+    good = certifi.where()
+    assert config(*NEEDED, "--ca-file", good).trust == c.Trust(good, (), False)
+    missing = "--ca-file: No such file or directory"
+    assert told(lambda: config(*NEEDED, "--ca-file", "")) == missing
+    assert told(lambda: config(*NEEDED, "--ca-file", str(tmp_path / "no"))) == missing
+    empty = tmp_path / "empty"
+    empty.touch()
+    assert told(lambda: config(*NEEDED, "--ca-file", str(empty))).startswith("--ca-file: ")
 
 
 # --- User and password ----------------------------------------------------------------------------

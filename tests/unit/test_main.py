@@ -8,7 +8,7 @@ from unittest import mock
 import pytest
 
 from support.clock import StandingClock
-from support.program import NAME, Pace, Result, load, run_inside
+from support.program import NAME, Pace, Result, kept_signals, load, run_inside
 
 c: Any = load()
 
@@ -109,6 +109,24 @@ def test_a_call_has_its_pace_its_clock_and_its_ear(monkeypatch: pytest.MonkeyPat
     assert run_inside(*NEEDED, program=c, pace=Pace(grace=1.5), clock=clock).code == 0
     assert seen == [1.5, clock, *heard]
     assert len(heard) == 1
+
+
+def test_what_a_call_is_given_where_nothing_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The arguments of the process, the pace that ships, and the real clock."""
+    seen: List[Any] = []
+
+    def run_mode(csm: Any) -> Any:
+        seen.extend((csm.config.task_name, csm.pace, type(csm.waiter.clock)))
+        return c.Ending(c.Outcome.LISTED, "all")
+
+    monkeypatch.setattr(c, "run_mode", run_mode)
+    monkeypatch.setattr(sys, "argv", ["program", *NEEDED])
+    with kept_signals():
+        assert c.main() == 0
+    assert seen == ["task", c.Pace(), c.Clock]
+    assert capsys.readouterr() == ("listed: all\n", "")
 
 
 def test_all_after_the_dashes_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:

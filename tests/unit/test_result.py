@@ -837,8 +837,8 @@ def test_a_stream_that_fails_is_taken_away(error: type, monkeypatch: pytest.Monk
 
 
 def test_a_stream_that_is_stuck_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A line is not waited for, nor is the next one: that one is lost. The other stream goes on, and
-    so does this one, once its reader does."""
+    """A line is not waited for, nor is the next one: that one is lost. The other stream goes on,
+    and so does this one, once its reader does."""
     goes_on = threading.Event()
 
     class Stuck(Stream):
