@@ -716,7 +716,7 @@ def is_step(row: Any) -> bool:
 
 def sessions_touched(data: Dict[str, Any]) -> Tuple[str, ...]:
     names = [text_of(each.get("sessionName")) for each in rows_of(data.get("actions"))]
-    names += [text_of(each) for each in list_of(data.get("affectedSession") or [])]
+    names += [text_of(each) for each in list_of(data.get("affectedSession"))]
     return tuple(dict.fromkeys(filter(None, names)))
 
 
@@ -1602,7 +1602,7 @@ def note_task(csm: Csm, task: Task, listing: TaskList) -> Target:
     until = until_noted(csm)
     names = names_of_sessions(config, task)
     views = [note_session(csm, each, until, None) for each in names]
-    kinds = kinds_of(csm, names, views, until)
+    kinds = kinds_of(csm, task, names, views, until)
     kept = [pair for pair, kind in zip(zip(names, views), kinds) if is_safeguarded(kind)]
     if not kept and (views or task.steps):
         raise NotFound(why_nothing(csm, task, listing, views))
@@ -1624,10 +1624,12 @@ def is_chained(config: Config, task: Task) -> bool:
 
 
 def kinds_of(
-    csm: Csm, names: Tuple[str, ...], views: List[Optional[Session]], until: float
+    csm: Csm, task: Task, names: Tuple[str, ...], views: List[Optional[Session]], until: float
 ) -> List[str]:
-    """The type of each session; of one that cannot be seen, what the short list tells."""
-    rows = session_rows(csm, until) if None in views else []
+    """The type of each session; of one that cannot be seen, and that no step Backup names, what the
+    short list tells."""
+    is_named = bool(task.steps or csm.config.session_name)
+    rows = [] if is_named or None not in views else session_rows(csm, until)
     listed = {each["name"]: text_of(each.get("rulesname")) for each in rows}
     return [view.kind if view else listed.get(name, "") for name, view in zip(names, views)]
 
@@ -3984,10 +3986,9 @@ def lines_of(result: Result, output: Output) -> List[str]:
 def tell(result: Result, console: Console) -> None:
     """Print the result, and send it where --leef wants it."""
     output = console.output
-    word = "" if output.json else result.outcome
     is_printed = True
     for line in lines_of(result, output):
-        marked = word if line.startswith(word) else ""
+        marked = result.outcome if line.startswith(result.outcome) else ""
         is_printed = console.print_line("stdout", line, marked) and is_printed
     if result.outcome not in GOOD_ENDS or not is_printed:
         console.print_line("stderr", f"{PROGRAM}: {line_of(result, output)}", result.outcome)

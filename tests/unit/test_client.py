@@ -729,10 +729,10 @@ def test_the_time_that_has_passed() -> None:
     clock = StandingClock(NOON)
     waiter = c.Waiter(clock, c.Signals())
     clock.sleep(5.0)
-    assert (round(waiter.passed(), 3), waiter.began_at) == (5.0, NOON)
+    assert (round(waiter.passed(), 3), waiter.began_by_clock) == (5.0, NOON)
     waiter.begin()
     clock.sleep(2.0)
-    assert (round(waiter.passed(), 3), waiter.began_at) == (2.0, NOON + 5.0)
+    assert (round(waiter.passed(), 3), waiter.began_by_clock) == (2.0, NOON + 5.0)
 
 
 def test_a_job_that_is_waited_for() -> None:

@@ -2658,32 +2658,6 @@ def test_each_problem_says_one_thing() -> None:
     assert str(step) == "the deadline has passed: no look has shown that the run began"
 
 
-@pytest.mark.parametrize(
-    ("note", "events", "words", "until"),
-    [
-        (IDLE, ["lost"], "looking whether the lost trigger arrived", 1800.0),
-        (IDLE, ["refused"], "refused: looking whether it runs all the same", 5.0),
-        (IDLE, [ACCEPTED, snap(1, "RMs", "")], "waiting for the task to end", 1800.0),
-        (SESSION, ["warned"], "waiting for the Backup to end", 1800.0),
-        (IDLE, [ACCEPTED, snap(1, "Mf", "n")], "waiting until CSM calls the backup valid", 1800.0),
-        (IDLE, [ACCEPTED, snap(1, "Mi", "v")], "waiting for the run's last message", 61.0),
-        (IDLE, [ACCEPTED, snap(1, "Mf", "")], "the run has ended: waiting for its backup", 61.0),
-        (RUNNING, [snap(1, "R", "")], "watching a run that was joined", 900.0),
-    ],
-)
-def test_until_when_what_is_waited_for(
-    note: Any, events: List[Any], words: str, until: float
-) -> None:
-    _, run, _ = play(note, events)
-    assert c.phase_of(run, PACE) == (words, until)
-
-
-def test_until_when_an_answer_is_waited_for() -> None:
-    for note, until in ((IDLE, 37.0), (SESSION, 307.0)):
-        run = c.after_send(c.first_state(note, 1800.0), 7.0)
-        assert c.phase_of(run, PACE) == ("waiting for CSM's answer", until)
-
-
 # --- States by themselves -------------------------------------------------------------------------
 
 

@@ -24,7 +24,7 @@ def ended(monkeypatch: pytest.MonkeyPatch, run_mode: Any, *argv: str) -> Result:
 
 @pytest.mark.parametrize("word", ["verified", "accepted", "skipped", "checked", "listed"])
 def test_a_call_that_ends_well(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    ending = c.Ending(c.Outcome(word), "the text")
+    ending = (c.Outcome(word), "the text")
     result = ended(monkeypatch, lambda csm: ending)
     assert (result.code, result.out, result.err) == (0, f"{word}: the text\n", "")
 
@@ -56,10 +56,10 @@ def test_a_call_that_ends_badly(
 
 def test_a_signal_tells_how_far_it_had_got(monkeypatch: pytest.MonkeyPatch) -> None:
     def run_mode(csm: Any) -> None:
-        note = c.Snapshot("csm1:9559", None, (None,), NOON, NOON, 0.0)
+        note = c.Snapshot("csm1:9559", None, (None,), NOON, NOON, 0.0, 0.0)
         run = c.after_send(c.first_state(note, 1800.0), 1.0)
         target = c.Target('session "task"', note, ("task",), ("csm1:9559", 1))
-        csm.progress.note(run, target, (None,))
+        csm.progress.record(run, target, (None,))
         raise c.Stopped(15)
 
     result = ended(monkeypatch, run_mode, "--json")
@@ -82,7 +82,7 @@ def test_time_counts_from_where_user_and_password_are_there(
 
     def run_mode(csm: Any) -> Any:
         seen.append((round(csm.time_left(), 3), csm.progress.server, csm.pace.request_timeout))
-        return c.Ending(c.Outcome.LISTED, "all")
+        return (c.Outcome.LISTED, "all")
 
     monkeypatch.setattr(c, "config_of", slow)
     monkeypatch.setattr(c, "run_mode", run_mode)
@@ -101,7 +101,7 @@ def test_a_call_has_its_pace_its_clock_and_its_ear(monkeypatch: pytest.MonkeyPat
 
     def run_mode(csm: Any) -> Any:
         seen.extend((csm.pace.grace, csm.waiter.clock, csm.waiter.signals))
-        return c.Ending(c.Outcome.LISTED, "all")
+        return (c.Outcome.LISTED, "all")
 
     monkeypatch.setattr(c.Signals, "listen", listen)
     monkeypatch.setattr(c, "run_mode", run_mode)
@@ -119,7 +119,7 @@ def test_what_a_call_is_given_where_nothing_is(
 
     def run_mode(csm: Any) -> Any:
         seen.extend((csm.config.task_name, csm.pace, type(csm.waiter.clock)))
-        return c.Ending(c.Outcome.LISTED, "all")
+        return (c.Outcome.LISTED, "all")
 
     monkeypatch.setattr(c, "run_mode", run_mode)
     monkeypatch.setattr(sys, "argv", ["program", *NEEDED])
@@ -138,7 +138,7 @@ def test_all_after_the_dashes_is_recorded(monkeypatch: pytest.MonkeyPatch) -> No
     result = run_inside("--timeout", "x", *event, program=c)
     assert result.code == 2
     assert result.last_line.endswith("(event: -x a[31m b -- --json)")
-    ending = c.Ending(c.Outcome.LISTED, "all")
+    ending = (c.Outcome.LISTED, "all")
     result = ended(monkeypatch, lambda csm: ending, "--json", *event)
     assert result.json["event"] == ["-x", "a[31m b", "--", "--json"]
     assert result.json["outcome"] == "listed"

@@ -114,7 +114,7 @@ def test_a_task_and_its_session_are_noted(serve: Serve) -> None:
     target = c.find_target(server.csm)
     assert target.name == 'task "backup" (id 12)'
     assert target.session_names == ("one",)
-    assert (target.login, target.remarks, target.is_chained) == (("one:1", 1), (), False)
+    assert (target.id_read_with, target.remarks, target.is_chained) == (("one:1", 1), (), False)
     note = target.note
     assert (note.server, note.task.id, note.earliest, note.latest) == ("one:1", 12, NOON, NOON)
     assert [each.id for each in note.sessions[0].backups] == [f"{NOON - 3600:.0f}"]
@@ -363,7 +363,7 @@ def test_a_session_that_cannot_be_read_hides_no_other(serve: Serve) -> None:
 
 def test_a_list_without_tasks(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
     server = serve({TASKS: [], SHORT: []}, mode="LIST")
-    assert c.run_mode(server.csm).outcome is c.Outcome.LISTED
+    assert c.run_mode(server.csm)[0] is c.Outcome.LISTED
     words = "WARNING no task is listed: CSM is starting, or this user sees none"
     assert words in capsys.readouterr().err
 
@@ -392,7 +392,7 @@ def test_a_check(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_check_of_a_session(serve: Serve) -> None:
     server = serve({ONE: session("one")}, mode="CHECK", task_name="", session_name="one")
-    assert c.run_mode(server.csm).text == 'ready: session "one" on one:1; nothing was started'
+    assert c.run_mode(server.csm)[1] == 'ready: session "one" on one:1; nothing was started'
     assert server.progress.others == ()
 
 
@@ -410,7 +410,7 @@ def test_a_check_tells_of_min_interval(
     rules = {TASKS: [task()], ONE: session("one", age)}
     server = serve(rules, mode="CHECK", min_interval=interval)
     text = f'ready: task "backup" (id 12) on one:1{words}; nothing was started'
-    assert c.run_mode(server.csm).text == text
+    assert c.run_mode(server.csm)[1] == text
 
 
 def test_what_could_not_be_proven_is_not_ready(serve: Serve) -> None:
@@ -457,10 +457,10 @@ def test_what_is_said_of_a_run_that_went_well(
     note = c.find_target(server.csm).note
     run = c.first_state(note, 1800.0)
     seen = run.seen._replace(
-        now=note._replace(at=100.0),
-        last=c.Message(NOON, "IWNR2213I done"),
-        spoke=True,
-        begun=True,
+        last_look=note._replace(at=100.0, asked_at=100.0),
+        last_message=c.Message(NOON, "IWNR2213I done"),
+        has_spoken=True,
+        has_begun=True,
         ended_at=1.0,
         proofs=(c.Proof.VALID,),
     )
@@ -490,7 +490,7 @@ def test_what_is_young(ages: List[float], is_young: bool) -> None:
     """A storage clock may be ten minutes ahead."""
     reader, pace = c.Reader(), c.Pace()
     view = reader.session(session("one", *ages), "one")
-    note = c.Snapshot("one:1", None, (view,), NOON, NOON, 0.0)
+    note = c.Snapshot("one:1", None, (view,), NOON, NOON, 0.0, 0.0)
     assert c.is_young(note, 1800.0, pace) is is_young
     young = reader.session(session("two", 60), "two")
     assert c.is_young(note._replace(sessions=(young, view)), 1800.0, pace) is is_young
