@@ -40,8 +40,8 @@ checks() {
 }
 workers=2  # each imports and collects all: for a few tests that takes longer than they do
 case $#:${1:-} in
-    0:) checks && workers=12 && set -- -m "not slow" ;;
-    1:--all) checks && workers=12 && shift ;;
+    0:) checks && workers=8 && set -- -m "not slow" ;;
+    1:--all) checks && workers=8 && shift ;;
 esac
 
 echo "pytest: Python $("$python" -c 'import platform, requests, urllib3

@@ -21,11 +21,12 @@ from support.program import (
     Result,
     finish,
     run_program,
+    run_shipped,
     server_options,
     start_program,
     without_credentials,
 )
-from support.scenes import PAYROLL, PAYROLL_TASK
+from support.scenes import PAYROLL, PAYROLL_TASK, mostly_slow
 from support.syslog import Udp, parse_leef
 from support.terminal import Terminal
 
@@ -36,7 +37,9 @@ TARGET = ["-t", PAYROLL_TASK]
 
 
 @pytest.mark.parametrize("trust", ["fingerprint", "CA file"])
-@pytest.mark.parametrize("where", ["no such folder", "can be written", "is a folder"])
+@pytest.mark.parametrize(
+    "where", mostly_slow(["no such folder", "can be written", "is a folder"], "can be written")
+)
 def test_no_key_is_logged(
     csm: SimulatedCsm, tmp_path: pathlib.Path, where: str, trust: str
 ) -> None:
@@ -129,7 +132,7 @@ CREDENTIALS: Dict[str, List[str]] = {
 @pytest.mark.parametrize("which", CREDENTIALS)
 def test_carriage_return_in_a_credential(csm: SimulatedCsm, which: str) -> None:
     """A crontab that was saved with CR LF: nothing is sent, lest the user be locked."""
-    result = run_program(*without_credentials(csm), *CREDENTIALS[which], *TARGET)
+    result = run_shipped(*without_credentials(csm), *CREDENTIALS[which], *TARGET)
     check(result, csm, 2)
     assert csm.tcp_connections == 0
     assert "control character" in result.last_line
@@ -150,7 +153,7 @@ def test_line_end_of_a_password_file(csm: SimulatedCsm, tmp_path: pathlib.Path, 
     path.write_bytes(PASSWORD.encode() + end)
     path.chmod(0o600)
     options = ["-u", USER, "--password-file", str(path)]
-    check_backup(run_program(*without_credentials(csm), *options, *TARGET), csm)
+    check_backup(run_shipped(*without_credentials(csm), *options, *TARGET), csm)
 
 
 def packed(text: str) -> str:
@@ -174,7 +177,7 @@ def test_base64(csm: SimulatedCsm, how: str) -> None:
     """As IBM's sample script takes it."""
     given, csm.world.password = BASE64[how]
     options = ["--base64", "-u", packed(f"{USER}\r\n"), "-p", given]
-    check_backup(run_program(*without_credentials(csm), *options, *TARGET), csm)
+    check_backup(run_shipped(*without_credentials(csm), *options, *TARGET), csm)
     assert len([each for each in csm.requests if is_login(each)]) == 1
 
 
@@ -186,7 +189,7 @@ def test_name_with_what_cannot_be_seen(
     csm: SimulatedCsm, option: str, end: str, shown: str
 ) -> None:
     name = PAYROLL_TASK if option == "-t" else PAYROLL
-    result = run_program(*server_options(csm), option, name + end)
+    result = run_shipped(*server_options(csm), option, name + end)
     check(result, csm, 5)
     assert f'"{name}{shown}"' in result.last_line
     assert f'closest: "{name}"' in result.last_line
@@ -194,7 +197,7 @@ def test_name_with_what_cannot_be_seen(
 
 def test_wrong_option(csm: SimulatedCsm) -> None:
     """The closest one, and where it stands; never what was given."""
-    result = run_program(*server_options(csm), "--csm_t", "X marks it")
+    result = run_shipped(*server_options(csm), "--csm_t", "X marks it")
     check(result, csm, 2)
     assert "argument 9 is no option: --csm_task?" in result.last_line
     assert "X marks it" not in result.text
@@ -214,12 +217,12 @@ REASONS = {
 }
 
 
-@pytest.mark.parametrize("kind", REASONS)
+@pytest.mark.parametrize("kind", mostly_slow(REASONS, "cut", "reset-before"))
 def test_why_there_is_no_answer(csm: SimulatedCsm, kind: str) -> None:
     """Whatever urllib3 it is."""
     csm.inject_when(lambda request: not is_login(request), kind, None)
     options = ["--check", "--request-timeout", "1.5", "--timeout", "5"]
-    result = run_program(*server_options(csm), *TARGET, *options)
+    result = run_shipped(*server_options(csm), *TARGET, *options)
     check(result, csm, 3)
     assert any(each in result.last_line for each in REASONS[kind])
     assert "Error" not in result.text
@@ -228,7 +231,7 @@ def test_why_there_is_no_answer(csm: SimulatedCsm, kind: str) -> None:
 @pytest.mark.parametrize("kind", REASONS)
 def test_why_the_trigger_got_no_answer(csm: SimulatedCsm, kind: str) -> None:
     csm.inject_when(is_trigger, kind.replace("-before", "-after"))
-    result = run_program(*server_options(csm), *TARGET, "--request-timeout", "2")
+    result = run_shipped(*server_options(csm), *TARGET, "--request-timeout", "2")
     check_backup(result, csm)
     if kind != "silent-before":  # of which the run shows sooner
         assert any(each in result.err for each in REASONS[kind])

@@ -4,14 +4,14 @@ They go through every request of a run; a fault that a run no longer reaches end
 
 import functools
 import random
-from typing import Any, Iterable, List, Tuple
+from typing import Any, List, Tuple
 
 import pytest
 
 from csm import SimulatedCsm
 from support.checks import check_one_backup, check_truth, triggers_sent
 from support.program import Result, run_inside, server_options
-from support.scenes import TARGETS, Scene
+from support.scenes import TARGETS, Scene, mostly_slow
 
 # Which request of a run without a fault is the trigger.
 TRIGGER = {"task": 4, "session": 3}
@@ -75,14 +75,10 @@ def check_taken_unproven(result: Result, csm: SimulatedCsm) -> None:
 
 
 REAL_TIME = ("silent-before", "silent-after", "slow", "trickle")  # their tests wait in earnest
+QUICK = ("reset-after", "500", "empty-before", "html", "cut", "503", "garbage")
 
 
-def mostly_slow(cases: Iterable[str], *quick: str) -> List[Any]:
-    """The quick suite runs some of the cases, `--all` runs each."""
-    return [each if each in quick else pytest.param(each, marks=pytest.mark.slow) for each in cases]
-
-
-@pytest.mark.parametrize("kind", mostly_slow(KINDS, *(set(KINDS) - set(REAL_TIME))))
+@pytest.mark.parametrize("kind", mostly_slow(KINDS, *QUICK))
 @pytest.mark.parametrize("target", mostly_slow(TARGETS, "task"))
 def test_one_fault(target: str, kind: str) -> None:
     """At each request in turn, until a run does not reach it. All of them end well, but for one:

@@ -282,8 +282,8 @@ def test_second_session_backup_refused_and_the_first_there() -> None:
     ("kind", "times", "why"),
     [
         ("503", None, "answered 503"),
-        ("500", None, "answered 500"),
-        ("503", 1, "IWNR0009E .* was refused"),
+        pytest.param("500", None, "answered 500", marks=pytest.mark.slow),
+        pytest.param("503", 1, "IWNR0009E .* was refused", marks=pytest.mark.slow),
         ("500", 1, "IWNR0009E .* was refused"),
     ],
 )

@@ -25,7 +25,7 @@ from support.program import (
     server_options,
     start_program,
 )
-from support.scenes import PAYROLL, PAYROLL_TASK, TASK
+from support.scenes import PAYROLL, PAYROLL_TASK, TASK, mostly_slow
 from support.syslog import Udp, parse_leef
 
 RULE = {"RULE_ID": "100523", "RULE_NAME": "Ransomware: many files renamed", "LANG": "C"}
@@ -202,7 +202,7 @@ def test_jail_without_gcc_is_one(jail_without_gcc: Jail) -> None:
 
 
 @pytest.mark.parametrize("leef", [False, True], ids=["", "LEEF"])
-@pytest.mark.parametrize("outcome", ["good", "error", "no-backup"])
+@pytest.mark.parametrize("outcome", mostly_slow(["good", "error", "no-backup"], "error"))
 def test_no_libgcc(jail_without_gcc: Jail, outcome: str, leef: bool) -> None:
     """However it ends: no thread of the program ends before the process does."""
     with SimulatedCsm() as csm, Udp() as receiver:
@@ -217,7 +217,9 @@ def test_no_libgcc(jail_without_gcc: Jail, outcome: str, leef: bool) -> None:
             assert parse_leef(receiver.receive())["exit_code"] == str(result.code)
 
 
-@pytest.mark.parametrize("fault", ["silent-before", "trickle", "reset-before"])
+@pytest.mark.parametrize(
+    "fault", mostly_slow(["silent-before", "trickle", "reset-before"], "silent-before")
+)
 def test_no_libgcc_and_no_answer(jail_without_gcc: Jail, fault: str) -> None:
     """A worker that is stuck is left behind, and so are its connections."""
     with SimulatedCsm() as csm, Udp() as receiver:
@@ -229,7 +231,7 @@ def test_no_libgcc_and_no_answer(jail_without_gcc: Jail, fault: str) -> None:
         assert parse_leef(receiver.receive()).id == "unknown"
 
 
-@pytest.mark.parametrize("server", ["nowhere.invalid", "127.0.0.1:1"])
+@pytest.mark.parametrize("server", mostly_slow(["nowhere.invalid", "127.0.0.1:1"], "127.0.0.1:1"))
 def test_no_libgcc_and_no_server(jail_without_gcc: Jail, server: str) -> None:
     """Nor where there is none, or a file or an option is wrong."""
     given = [f"--csm_server={server}", "--csm_user=u", "--csm_user_passwd=p", "--csm_task=t"]

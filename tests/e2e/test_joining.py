@@ -21,6 +21,7 @@ from support.scenes import (
     backup_is_made,
     each_task,
     hold_backup,
+    mostly_slow,
     once,
 )
 
@@ -158,7 +159,7 @@ def test_refused_since_it_runs_while_nothing_can_be_read(csm: SimulatedCsm) -> N
     assert result.json["triggers"] == 0
 
 
-@pytest.mark.parametrize("again", ["accept", "refuse-E"])
+@pytest.mark.parametrize("again", mostly_slow(["accept", "refuse-E"], "refuse-E"))
 def test_running_that_was_left_true_blocks_no_call(csm: SimulatedCsm, again: str) -> None:
     """A restart in mid-run may leave it so: half of the time is waited for it. Then CSM decides."""
     clock = JumpingClock()

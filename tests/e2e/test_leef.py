@@ -23,7 +23,7 @@ from support.program import (
     server_options,
     without_threads,
 )
-from support.scenes import OUTCOMES, PAYROLL_TASK, a_bug, run_outcome, run_signalled
+from support.scenes import OUTCOMES, PAYROLL_TASK, a_bug, mostly_slow, run_outcome, run_signalled
 from support.syslog import RSYSLOGD, Event, Rsyslog, Udp, parse_leef
 
 LIMIT = 1024
@@ -395,7 +395,7 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.parametrize("name", mostly_slow(WRONG, *list(WRONG)[:2]))
 def test_wrong_command_line_with_leef(name: str, receiver: Any) -> None:
     """An event of it is sent: what stands in QRadar's form may have been changed by hand."""
     result = run_program(*WRONG[name], *leef(receiver), "--", "192.0.2.7", env={"RULE_ID": "7"})

@@ -21,7 +21,7 @@ from support.program import (
     server_options,
     start_program,
 )
-from support.scenes import PAYROLL, TARGETS
+from support.scenes import PAYROLL, TARGETS, mostly_slow
 from support.stalls import (
     HANGING_NAME,
     NO_NAME_SERVICE,
@@ -64,7 +64,7 @@ def test_name_that_is_never_resolved(tmp_path: pathlib.Path) -> None:
     assert "timed out" in result.last_line
 
 
-@pytest.mark.parametrize("places", [(0, 1), (1, 0)], ids=["first", "second"])
+@pytest.mark.parametrize("places", mostly_slow([(0, 1), (1, 0)], (0, 1)), ids=["first", "second"])
 def test_one_name_of_a_pair_is_never_resolved(
     csm: SimulatedCsm, places: List[int], tmp_path: pathlib.Path
 ) -> None:
@@ -143,8 +143,8 @@ def test_answer_that_never_ends(csm: SimulatedCsm, at: str, hang: str, target: s
 # --- Whatever the parent has done about signals -------------------------------------------------
 
 
-@pytest.mark.parametrize("parent", [block_alarm, ignore_alarm])
-@pytest.mark.parametrize("at", ["first read", "looks"])
+@pytest.mark.parametrize("parent", mostly_slow([block_alarm, ignore_alarm], block_alarm))
+@pytest.mark.parametrize("at", mostly_slow(["first read", "looks"], "looks"))
 def test_alarm_that_the_parent_took_away(
     csm: SimulatedCsm, at: str, parent: Callable[[], None]
 ) -> None:

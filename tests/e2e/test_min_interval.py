@@ -171,8 +171,11 @@ def has_been_seen_by(csm: SimulatedCsm, count: int) -> bool:
 
 @pytest.mark.parametrize(
     ("target", "hosts"),
-    [(["-t", PAYROLL_TASK], 1), (["-S", PAYROLL], 1), (["-t", PAYROLL_TASK], 10)],
-    ids=["task", "session", "task, from ten hosts"],
+    [
+        pytest.param(["-t", PAYROLL_TASK], 1, id="task"),
+        pytest.param(["-S", PAYROLL], 1, id="session", marks=pytest.mark.slow),
+        pytest.param(["-t", PAYROLL_TASK], 10, id="task, from ten hosts", marks=pytest.mark.slow),
+    ],
 )
 def test_of_ten_at_once_one_triggers(target: List[str], hosts: int, tmp_path: pathlib.Path) -> None:
     """A noisy rule. Nine of them join the run, or find it recent. The lock is one per target: the

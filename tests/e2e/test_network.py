@@ -13,7 +13,7 @@ from csm import Request, SimulatedCsm
 from support.checks import SLACK, check, check_one_backup
 from support.clock import JumpingClock
 from support.program import PASSWORD, USER, Result, address, run_inside, run_program, server_options
-from support.scenes import TASK, TASK_ID, connections_noted, once
+from support.scenes import TASK, TASK_ID, connections_noted, mostly_slow, once
 
 # --- Nobody there -------------------------------------------------------------------------------
 
@@ -160,7 +160,7 @@ def test_faults_that_take_turns_are_told_from_time_to_time(csm: SimulatedCsm) ->
 
 
 @pytest.mark.parametrize("how", ["refused", "503", "html"])
-@pytest.mark.parametrize("n", [1, 5])
+@pytest.mark.parametrize("n", mostly_slow([1, 5], 1))
 def test_pauses_grow_in_an_outage(csm: SimulatedCsm, how: str, n: int) -> None:
     """Ten minutes of it, right after log-in and right after the first look."""
     if how == "refused":

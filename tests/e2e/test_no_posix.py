@@ -18,7 +18,7 @@ from support.program import (
     server_options,
     without_credentials,
 )
-from support.scenes import PAYROLL, TASK
+from support.scenes import PAYROLL, TASK, mostly_slow
 from support.syslog import Udp, parse_leef
 
 # In a module that Python loads before the program. What Python itself has loaded by then is put
@@ -115,7 +115,7 @@ TRIALS: Dict[str, Tuple[str, ...]] = {
 }
 
 
-@pytest.mark.parametrize("name", TRIALS)
+@pytest.mark.parametrize("name", mostly_slow(TRIALS, "task", "session"))
 def test_backup(csm: SimulatedCsm, env: Dict[str, str], name: str) -> None:
     result = run_program(*server_options(csm), *TRIALS[name], env=env)
     check(result, csm, 0, triggers=1)
@@ -150,7 +150,7 @@ def test_json_and_leef(csm: SimulatedCsm, env: Dict[str, str], outcome: str) -> 
     assert (event["exit_code"], event["event"]) == (str(code), "192.0.2.7")
 
 
-@pytest.mark.parametrize("mode", [0o600, 0o644])
+@pytest.mark.parametrize("mode", mostly_slow([0o600, 0o644], 0o644))
 def test_password_file(
     csm: SimulatedCsm, env: Dict[str, str], mode: int, tmp_path: pathlib.Path
 ) -> None:
@@ -168,7 +168,11 @@ def test_password_on_standard_input(csm: SimulatedCsm, env: Dict[str, str]) -> N
 
 
 @pytest.mark.parametrize(
-    "wrong", [("-t", " "), ("-t", TASK, "--csm-task", "x"), ("--timeout", "x"), ()], ids=str
+    "wrong",
+    mostly_slow(
+        [("-t", " "), ("-t", TASK, "--csm-task", "x"), ("--timeout", "x"), ()], ("-t", " ")
+    ),
+    ids=str,
 )
 def test_wrong_command_line(csm: SimulatedCsm, env: Dict[str, str], wrong: Tuple[str, ...]) -> None:
     result = run_program(*server_options(csm), *wrong, env=env)
@@ -184,7 +188,7 @@ def test_no_credentials_and_no_terminal(csm: SimulatedCsm, env: Dict[str, str]) 
     assert csm.requests == []
 
 
-@pytest.mark.parametrize("option", ["--help", "--version"])
+@pytest.mark.parametrize("option", mostly_slow(["--help", "--version"], "--help"))
 def test_help(env: Dict[str, str], option: str) -> None:
     result = run_program(option, env=env)
     assert result.code == 0

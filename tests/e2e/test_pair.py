@@ -1,8 +1,9 @@
 """Two servers: which of them is active, takeovers, and who gets the trigger."""
 
+import contextlib
 import threading
 import time
-from typing import Any, Callable, List, Optional, Tuple
+from typing import Any, Callable, Iterator, List, Optional, Tuple
 from unittest import mock
 
 import pytest
@@ -25,14 +26,45 @@ from support.scenes import (
     TARGETS,
     TASK,
     TASK_ID,
+    at_first,
     die_and_promote,
     hold_backup,
+    mostly_slow,
     on_path,
     once,
     wait_for,
 )
 
 Pair = Tuple[SimulatedCsm, SimulatedCsm]
+
+
+@contextlib.contextmanager
+def vanishing(
+    csm: SimulatedCsm,
+    when: Callable[[Request], bool],
+    action: Callable[[], Any],
+    seconds: float = 0.0,
+) -> Iterator[None]:
+    """The server answers such a request, and ends the connection; from then on it takes so long to
+    find out that no other one can be made."""
+    is_gone: List[bool] = []
+    real: Any = connection.create_connection
+
+    def create(address: Tuple[str, int], *args: Any, **options: Any) -> Any:
+        if is_gone and address[1] == csm.port:
+            time.sleep(seconds)
+            raise ConnectionError("no route")
+        return real(address, *args, **options)
+
+    def vanish() -> None:
+        csm.requests[-1].headers["connection"] = "close"
+        is_gone.append(True)
+        csm.active = False
+        action()
+
+    at_first(csm, when, vanish)
+    with mock.patch.object(connection, "create_connection", create):
+        yield
 
 
 # --- Which one is active ------------------------------------------------------------------------
@@ -144,7 +176,6 @@ def test_answer_that_comes_just_before_a_repeat(pair: Pair) -> None:
 def test_first_one_dies_before_the_backup_of_a_session(pair: Pair) -> None:
     """The trigger waits until the other one is active, and until the session is noted there."""
     first, second = pair
-    once(first, is_view_of(SESSION), first.die)
     asked: List[int] = []
 
     def take_over(request: Request) -> None:
@@ -153,12 +184,12 @@ def test_first_one_dies_before_the_backup_of_a_session(pair: Pair) -> None:
             second.active = len(asked) > 5
 
     second.on_arrival = take_over
-    result = run_inside(*server_options(first, second), "-S", SESSION)
+    with vanishing(first, is_view_of(SESSION), lambda: None):
+        result = run_inside(*server_options(first, second), "-S", SESSION)
     check_backup(result, second)
-    sent = triggers_sent(second)
-    assert len(sent) == 1
-    views = [each for each in second.requests if is_view_of(SESSION)(each)]
-    assert max(asked[5], views[0].n) < sent[0].n
+    assert [len(triggers_sent(each)) for each in pair] == [0, 1]
+    (view, *_) = [each for each in second.requests if is_view_of(SESSION)(each)]
+    assert max(asked[5], view.n) < triggers_sent(second)[0].n
 
 
 def test_first_one_hangs_at_the_log_in(pair: Pair) -> None:
@@ -176,24 +207,7 @@ def test_first_one_vanishes_before_the_trigger(pair: Pair) -> None:
     """Packets to it are dropped, so that each connection takes its time to fail: the trigger, and
     the look meanwhile, wait for it side by side."""
     first, second = pair
-    is_gone: List[bool] = []
-    real: Any = connection.create_connection
-
-    def create(address: Tuple[str, int], *args: Any, **options: Any) -> Any:
-        if is_gone and address[1] == first.port:
-            time.sleep(0.8)
-            raise ConnectionError("no route")
-        return real(address, *args, **options)
-
-    def vanish(request: Request) -> None:
-        if is_view_of(TASK)(request):  # the connection ends with its answer
-            request.headers["connection"] = "close"
-            is_gone.append(True)
-            first.active = False
-            second.promote()
-
-    first.on_arrival = vanish
-    with mock.patch.object(connection, "create_connection", create):
+    with vanishing(first, is_view_of(TASK), second.promote, seconds=0.8):
         result = run_inside(*server_options(first, second), *TARGETS["task"], "--timeout", "300")
     check_backup(result, second)
     assert [len(triggers_sent(each)) for each in pair] == [0, 1]
@@ -327,7 +341,7 @@ def waits(request: Request) -> bool:
         pytest.param(waits, None, 5, id="while waiting, takeover later"),
     ],
 )
-@pytest.mark.parametrize("shared_tokens", [True, False])
+@pytest.mark.parametrize("shared_tokens", mostly_slow([True, False], False))
 def test_takeover(
     pair: Pair,
     condition: Callable[[Request], bool],

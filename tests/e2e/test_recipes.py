@@ -30,7 +30,7 @@ from support.program import (
     server_options,
 )
 from support.recipes import block, filled, under
-from support.scenes import TASK, wait_for
+from support.scenes import TASK, mostly_slow, wait_for
 from support.syslog import RSYSLOGD, Rsyslog, Udp, parse_leef
 
 CRON = shutil.which("cron", path="/usr/sbin:/sbin:/usr/bin:/bin")
@@ -429,7 +429,13 @@ def test_monitor_without_valid_backup(
 
 
 @pytest.mark.parametrize(
-    "more", [["--no-wait"], ["--list"], ["--no-such-option"], ["--", "x"], ["-q"], ["-v"]], ids=str
+    "more",
+    mostly_slow(
+        [["--no-wait"], ["--list"], ["--no-such-option"], ["--", "x"], ["-q"], ["-v"]],
+        ["--no-wait"],
+        ["--list"],
+    ),
+    ids=str,
 )
 def test_monitor_starts_nothing(
     more: List[str], plugin: pathlib.Path, csm: SimulatedCsm, password_file: pathlib.Path
@@ -446,7 +452,9 @@ def test_monitor_wrongly_called(plugin: pathlib.Path, csm: SimulatedCsm) -> None
 
 
 @pytest.mark.parametrize(
-    "text", ["a|b=1;2;3", r"a\cb", "100%s%n", "a | b\u2603", "$(id) `id` ;|&"], ids=ascii
+    "text",
+    mostly_slow(["a|b=1;2;3", r"a\cb", "100%s%n", "a | b\u2603", "$(id) `id` ;|&"], "a|b=1;2;3"),
+    ids=ascii,
 )
 def test_monitor_odd_text(
     text: str, plugin: pathlib.Path, csm: SimulatedCsm, password_file: pathlib.Path

@@ -221,7 +221,7 @@ def test_no_secret_when_it_is_stopped(
         "garbage",
         "redirect",
         "reset-before",
-        "silent-before",
+        pytest.param("silent-before", marks=pytest.mark.slow),
         "",
     ],
 )

@@ -30,7 +30,7 @@ from support.program import (
     start_program,
     without_credentials,
 )
-from support.scenes import PAYROLL, TARGETS, TASK_ID, wait_for
+from support.scenes import PAYROLL, TARGETS, TASK_ID, mostly_slow, wait_for
 from support.stalls import (
     HANGING_NAME,
     LOCK_IS_WANTED,
@@ -47,6 +47,7 @@ from support.syslog import Udp, parse_leef
 from support.terminal import Terminal
 
 CODES: Dict[int, int] = {signal.SIGHUP: 129, signal.SIGINT: 130, signal.SIGTERM: 143}
+each_signal = pytest.mark.parametrize("signum", mostly_slow(CODES, signal.SIGTERM))
 NEVER = float("inf")
 SOON = 10.0  # what hangs hangs for ever, or for 30 s at least: an idle machine needs 0.2 s
 
@@ -124,14 +125,7 @@ POINTS = [
 
 @pytest.mark.parametrize(("where", "triggers", "words"), POINTS)
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize(
-    "signum",
-    [
-        pytest.param(signal.SIGHUP, marks=pytest.mark.slow),
-        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
-        signal.SIGTERM,
-    ],
-)
+@each_signal
 def test_signal(
     csm: SimulatedCsm, target: str, where: str, triggers: int, words: str, signum: int
 ) -> None:
@@ -184,7 +178,7 @@ def test_no_wait_is_longer_than_a_slice(csm: SimulatedCsm, monkeypatch: pytest.M
 # --- Before there is a request, and where none is open ------------------------------------------
 
 
-@pytest.mark.parametrize("signum", CODES)
+@each_signal
 @pytest.mark.parametrize("module", ["requests", "urllib3"])
 def test_modules_that_take_long(
     module: str, signum: int, receiver: Udp, tmp_path: pathlib.Path
@@ -216,7 +210,7 @@ def has_worker(process: "subprocess.Popen[bytes]") -> bool:
     return "\nThreads:\t1\n" not in status
 
 
-@pytest.mark.parametrize("signum", CODES)
+@each_signal
 @pytest.mark.parametrize("option", ["--password-file", "--ca-file"])
 def test_file_that_is_a_pipe(
     csm: SimulatedCsm, option: str, signum: int, receiver: Udp, tmp_path: pathlib.Path
@@ -242,7 +236,7 @@ def test_standard_input_that_nobody_writes_to(csm: SimulatedCsm, receiver: Udp) 
     check_told(finish(process), receiver)
 
 
-@pytest.mark.parametrize("signum", CODES)
+@each_signal
 @pytest.mark.parametrize("at", ["user", "password"])
 def test_prompt(csm: SimulatedCsm, at: str, signum: int, receiver: Udp) -> None:
     """The terminal shows again what is typed."""
@@ -267,7 +261,7 @@ def test_prompt(csm: SimulatedCsm, at: str, signum: int, receiver: Udp) -> None:
     assert csm.requests == []
 
 
-@pytest.mark.parametrize("signum", CODES)
+@each_signal
 def test_lock_of_another_call(
     csm: SimulatedCsm, signum: int, receiver: Udp, tmp_path: pathlib.Path
 ) -> None:
@@ -289,7 +283,7 @@ def test_lock_of_another_call(
         stop(first, signal.SIGTERM)
 
 
-@pytest.mark.parametrize("signum", CODES)
+@each_signal
 def test_handshake_that_stalls(signum: int, receiver: Udp) -> None:
     with silent_port() as listener:
         server = f"127.0.0.1:{listener.getsockname()[1]}"
@@ -301,7 +295,7 @@ def test_handshake_that_stalls(signum: int, receiver: Udp) -> None:
             check_told(stop(process, signum), receiver)
 
 
-@pytest.mark.parametrize("signum", CODES)
+@each_signal
 def test_name_service_that_hangs(signum: int, receiver: Udp, tmp_path: pathlib.Path) -> None:
     env = put_before(tmp_path, "sitecustomize", NO_NAME_SERVICE)
     given = ["-s", HANGING_NAME, "-u", USER, "-p", PASSWORD, *TARGETS["task"], *told(receiver)]
@@ -330,7 +324,7 @@ def test_ignored_signal(csm: SimulatedCsm, signum: int) -> None:
     stop(process, signal.SIGTERM)
 
 
-@pytest.mark.parametrize("first", CODES)
+@pytest.mark.parametrize("first", mostly_slow(CODES, signal.SIGHUP))
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
 def test_second_signal_ends_it_at_once(
     csm: SimulatedCsm, first: int, second: int, tmp_path: pathlib.Path
@@ -350,7 +344,7 @@ def test_second_signal_ends_it_at_once(
     assert "Traceback" not in result.text
 
 
-@pytest.mark.parametrize("signum", CODES)
+@each_signal
 def test_nobody_reads_what_is_told(csm: SimulatedCsm, receiver: Udp, signum: int) -> None:
     """A pager that was left: the line cannot be written, and the call ends all the same."""
     csm.world.task(TASK_ID).outcome = "hang"
@@ -367,8 +361,8 @@ def test_nobody_reads_what_is_told(csm: SimulatedCsm, receiver: Udp, signum: int
     assert parse_leef(receiver.receive())["exit_code"] == str(result.code)
 
 
-@pytest.mark.parametrize("signum", CODES)
-@pytest.mark.parametrize("pause", [0, 0.005, 0.02, 0.1])
+@each_signal
+@pytest.mark.parametrize("pause", mostly_slow((0, 0.005, 0.02, 0.1), 0, 0.02))
 def test_impatience(csm: SimulatedCsm, signum: int, pause: float) -> None:
     """Ctrl-C again and again while the result is being told: whole lines, no traceback, and the
     code of one of them: of those that are pending at once, Python takes the lowest first."""
@@ -383,7 +377,7 @@ def test_impatience(csm: SimulatedCsm, signum: int, pause: float) -> None:
     assert "Traceback" not in result.text
 
 
-@pytest.mark.parametrize("signum", CODES)
+@each_signal
 def test_signal_that_is_swallowed(csm: SimulatedCsm, signum: int, tmp_path: pathlib.Path) -> None:
     """A destructor in which it arrives would hide an exception: a flag is not hidden."""
     env = put_before(
@@ -437,7 +431,7 @@ def soak(csm: SimulatedCsm, count: int, seed: int) -> Dict[int, int]:
 
 
 def test_random_moments(csm: SimulatedCsm) -> None:
-    codes = soak(csm, 12, seed=random.randrange(10**9))
+    codes = soak(csm, 6, seed=random.randrange(10**9))
     assert set(codes) - {0}
 
 

@@ -10,7 +10,7 @@ import pytest
 from csm import SimulatedCsm
 from support.checks import check
 from support.program import NAME, finish, server_options, start_program
-from support.scenes import PAYROLL, TARGETS
+from support.scenes import PAYROLL, TARGETS, mostly_slow
 
 CLOSED = [numbers for count in range(4) for numbers in itertools.combinations(range(3), count)]
 OPTIONS: List[Optional[str]] = [None, "-v", "--json", "-q"]
@@ -45,12 +45,18 @@ def broken_stream(how: str) -> int:
 
 
 @pytest.mark.parametrize(
-    ("close", "option"),
-    [(close, None) for close in CLOSED]
-    + [(close, option) for close in ((1,), (2,), (0, 1, 2)) for option in OPTIONS[1:]],
+    "case",
+    mostly_slow(
+        [(close, None) for close in CLOSED]
+        + [(close, option) for close in ((1,), (2,), (0, 1, 2)) for option in OPTIONS[1:]],
+        *[(close, None) for close in CLOSED if len(close) != 2],
+        *[((1,), "--json"), ((2,), "-q"), ((0, 1, 2), "-v")],
+    ),
+    ids=str,
 )
-def test_closed_streams(csm: SimulatedCsm, close: Tuple[int, ...], option: Optional[str]) -> None:
+def test_closed_streams(csm: SimulatedCsm, case: Tuple[Tuple[int, ...], Optional[str]]) -> None:
     """In every combination: what is open still gets what is meant for it, and nothing else."""
+    close, option = case
     process = start_with(csm, *TARGETS["session"], *filter(None, [option]), close=close)
     out, err = backup_was_taken(csm, process)
     backup = csm.world.backups_made[0][1]
@@ -63,7 +69,7 @@ def test_closed_streams(csm: SimulatedCsm, close: Tuple[int, ...], option: Optio
     assert [each.method for each in csm.requests] == ["POST", "GET", "POST", "GET"]
 
 
-@pytest.mark.parametrize("close", [(0,), (1,), (2,), (0, 1, 2)])
+@pytest.mark.parametrize("close", mostly_slow([(0,), (1,), (2,), (0, 1, 2)], (0, 1, 2)))
 def test_failure_with_closed_streams(csm: SimulatedCsm, close: Tuple[int, ...]) -> None:
     csm.world.session(PAYROLL).outcome = "error"
     result = finish(start_with(csm, *TARGETS["session"], close=close))
@@ -72,7 +78,7 @@ def test_failure_with_closed_streams(csm: SimulatedCsm, close: Tuple[int, ...]) 
     assert (NAME in result.err) == (2 not in close)
 
 
-@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("option", mostly_slow(OPTIONS, None, "--json"))
 @pytest.mark.parametrize("broken", ["stdout", "stderr", "both"])
 @pytest.mark.parametrize("how", [pytest.param("no reader", marks=pytest.mark.slow), "full"])
 def test_broken_streams(csm: SimulatedCsm, how: str, broken: str, option: Optional[str]) -> None:
@@ -91,7 +97,7 @@ def test_broken_streams(csm: SimulatedCsm, how: str, broken: str, option: Option
         assert backup in err
 
 
-@pytest.mark.parametrize("how", ["no reader", "full"])
+@pytest.mark.parametrize("how", mostly_slow(["no reader", "full"], "full"))
 def test_failure_with_broken_streams(csm: SimulatedCsm, how: str) -> None:
     """The exit code still tells what cannot be written."""
     csm.world.session(PAYROLL).outcome = "error"

@@ -11,14 +11,22 @@ import requests
 
 from csm import SimulatedCsm
 from support.checks import SLACK, check
-from support.program import PASSWORD, USER, run_inside, run_program, server_options, without_trust
+from support.program import (
+    PASSWORD,
+    USER,
+    run_inside,
+    run_program,
+    run_shipped,
+    server_options,
+    without_trust,
+)
 from support.scenes import SESSION, TASK
 
 # --- Certificates -------------------------------------------------------------------------------
 
 
 def test_untrusted_certificate(csm: SimulatedCsm) -> None:
-    result = run_program(*without_trust(csm), "-t", TASK, "--json")
+    result = run_shipped(*without_trust(csm), "-t", TASK, "--json")
     check(result, csm, 3)
     assert csm.requests == []
     assert result.json["exit_code"] == 3
@@ -38,7 +46,7 @@ def test_untrusted_certificate(csm: SimulatedCsm) -> None:
 def test_not_this_certificate(kind: str, args: List[str]) -> None:
     with SimulatedCsm(certificate=kind) as csm:
         trust = [each.format(ca_file=csm.ca_file) for each in args]
-        result = run_program(*without_trust(csm), "-t", TASK, *trust)
+        result = run_shipped(*without_trust(csm), "-t", TASK, *trust)
         check(result, csm, 3)
         assert csm.requests == []
 
@@ -68,7 +76,7 @@ def test_trusted(host: str, kind: str, args: List[str]) -> None:
             )
             for each in args
         ]
-        result = run_program(*without_trust(csm, host), *args, "-t", TASK, "--no-wait")
+        result = run_shipped(*without_trust(csm, host), *args, "-t", TASK, "--no-wait")
         check(result, csm, 0, triggers=1)
         assert ("--insecure" in result.err) == (args == ["--insecure"])
 

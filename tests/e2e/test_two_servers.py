@@ -8,7 +8,14 @@ from csm import SimulatedCsm, World
 from support.checks import check, check_backup, is_trigger, is_view_of, triggers_sent
 from support.clock import JumpingClock
 from support.program import address, run_inside, server_options
-from support.scenes import PAYROLL_TASK, SIMPLE_TARGETS, at_first, each_simple_target, once
+from support.scenes import (
+    PAYROLL_TASK,
+    SIMPLE_TARGETS,
+    at_first,
+    each_simple_target,
+    mostly_slow,
+    once,
+)
 
 Pair = Tuple[SimulatedCsm, SimulatedCsm]
 
@@ -43,7 +50,9 @@ def test_standby_at_the_moment_of_the_trigger(
 
 
 @each_simple_target
-@pytest.mark.parametrize("kind", ["401", "403", "500", "503", "html", "reset-before"])
+@pytest.mark.parametrize(
+    "kind", mostly_slow(["401", "403", "500", "503", "html", "reset-before"], "403", "500")
+)
 def test_standby_that_says_nothing_of_use(pair: Pair, target: str, kind: str) -> None:
     """From the moment of the trigger on; the other one gets it, sooner or later."""
     first, second = pair
@@ -99,7 +108,9 @@ def strangers() -> Iterator[Pair]:
 
 
 @pytest.mark.parametrize("when", ["after the note", "at the trigger", "in doubt", "while waiting"])
-@pytest.mark.parametrize("is_there", [True, False], ids=["other id", "not there"])
+@pytest.mark.parametrize(
+    "is_there", mostly_slow([True, False], True), ids=["other id", "not there"]
+)
 def test_id_of_another_server(strangers: Pair, when: str, is_there: bool) -> None:
     """It is another task's there: that one is never started."""
     first, second = strangers

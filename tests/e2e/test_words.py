@@ -9,7 +9,7 @@ import pytest
 
 from csm import SimulatedCsm
 from support.checks import check, paths
-from support.program import PASSWORD, USER, address, run_program, server_options
+from support.program import PASSWORD, USER, address, run_program, run_shipped, server_options
 from support.scenes import ODD_NAME, SESSION, TASK, TASK_ID
 
 
@@ -26,7 +26,7 @@ from support.scenes import ODD_NAME, SESSION, TASK, TASK_ID
     ids=str,
 )
 def test_success_in_words(csm: SimulatedCsm, args: Tuple[str, ...], shown: List[str]) -> None:
-    result = run_program(*server_options(csm), *args)
+    result = run_shipped(*server_options(csm), *args)
     trigger = not {"--check", "--list"} & set(args)
     check(result, csm, 0, triggers=int(trigger))
     for fact in [*shown, address(csm)]:
@@ -52,7 +52,7 @@ def test_list_as_json(csm: SimulatedCsm) -> None:
 
 def test_failure_in_words(csm: SimulatedCsm) -> None:
     csm.world.task(TASK_ID).outcome = "error"
-    result = run_program(*server_options(csm), "-t", TASK)
+    result = run_shipped(*server_options(csm), "-t", TASK)
     check(result, csm, 7, triggers=1)
     assert result.out == ""
     assert "IWNR0001E" in result.last_line
@@ -65,7 +65,7 @@ def test_failure_in_words(csm: SimulatedCsm) -> None:
     ids=str,
 )
 def test_quiet_success(csm: SimulatedCsm, args: Tuple[str, ...]) -> None:
-    result = run_program(*server_options(csm), "-q", *args)
+    result = run_shipped(*server_options(csm), "-q", *args)
     assert (result.code, result.out, result.err) == (0, "", "")
 
 
@@ -81,7 +81,7 @@ def test_quiet_success(csm: SimulatedCsm, args: Tuple[str, ...]) -> None:
 )
 def test_quiet_failure(csm: SimulatedCsm, args: Tuple[str, ...], code: int, fact: str) -> None:
     csm.world.task(TASK_ID).outcome = "error"
-    result = run_program(*server_options(csm), "-q", *args)
+    result = run_shipped(*server_options(csm), "-q", *args)
     assert result.code == code
     assert result.out == ""
     assert len(result.err.splitlines()) == 1
@@ -99,13 +99,13 @@ def test_quiet_hides_warnings(csm: SimulatedCsm, tmp_path: pathlib.Path, flag: s
         if flag == "--insecure"
         else ["--password-file", str(secret), "--fingerprint", csm.fingerprint]
     )
-    result = run_program(*args)
+    result = run_shipped(*args)
     check(result, csm, 0, triggers=1)
     assert result.text == ""
 
 
 def test_verbose_shows_each_request(csm: SimulatedCsm) -> None:
-    result = run_program(*server_options(csm), "-v", "-t", TASK)
+    result = run_shipped(*server_options(csm), "-v", "-t", TASK)
     check(result, csm, 0, triggers=1)
     for request in csm.requests:
         assert any(

@@ -10,7 +10,7 @@ from csm import Backup, SimulatedCsm
 from support.checks import check, check_backup
 from support.clock import PlannedClock
 from support.program import run_against, run_program, server_options
-from support.scenes import PAYROLL, PAYROLL_TASK, SIMPLE_TARGETS, each_simple_target
+from support.scenes import PAYROLL, PAYROLL_TASK, SIMPLE_TARGETS, each_simple_target, mostly_slow
 
 # --- The storage's clock --------------------------------------------------------------------------
 
@@ -88,7 +88,7 @@ DATES: Dict[str, Callable[[], str]] = {
 ZONES = ["America/New_York", "Asia/Tokyo"]
 
 
-@pytest.mark.parametrize("zone", ZONES)
+@pytest.mark.parametrize("zone", mostly_slow(ZONES, ZONES[0]))
 @pytest.mark.parametrize("form", DATES)
 def test_date_without_a_zone_is_utc(form: str, zone: str) -> None:
     with SimulatedCsm(backup_seconds=0.1) as planned:
@@ -97,7 +97,7 @@ def test_date_without_a_zone_is_utc(form: str, zone: str) -> None:
         check_backup(result, planned)
 
 
-@pytest.mark.parametrize("zone", ZONES)
+@pytest.mark.parametrize("zone", mostly_slow(ZONES, ZONES[0]))
 @pytest.mark.parametrize("form", DATES)
 def test_min_interval_by_a_date_without_a_zone(form: str, zone: str) -> None:
     with SimulatedCsm(backup_seconds=0.1) as planned:

@@ -7,7 +7,18 @@ those are its own from then on.
 import contextlib
 import copy
 import time
-from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Tuple,
+)
 from unittest import mock
 
 import pytest
@@ -30,6 +41,11 @@ SIMPLE_TARGETS = {"task": ["-t", PAYROLL_TASK], "session": ["-S", PAYROLL]}
 each_simple_target = pytest.mark.parametrize("target", SIMPLE_TARGETS)
 
 Scene = Callable[[SimulatedCsm], Any]
+
+
+def mostly_slow(cases: Iterable[Any], *quick: Any) -> List[Any]:
+    """For parametrize: the quick suite runs some of the cases, `--all` runs each."""
+    return [each if each in quick else pytest.param(each, marks=pytest.mark.slow) for each in cases]
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 30) -> None:

@@ -794,6 +794,9 @@ SMALL = (
     World("session, pair, small", NO_TASK, BOTH, "session", pair=True, pauses=ONE),
 )
 SLOW = (
+    "task, traces",
+    "task, listed late",
+    "task, chained",
     "task",
     "task, away",
     "task, ends",

@@ -32,6 +32,11 @@ def program() -> str:
 # --- What is plain --------------------------------------------------------------------------------
 
 
+@functools.lru_cache(maxsize=None)
+def tree_of(text: str) -> ast.Module:
+    return ast.parse(text)
+
+
 def functions_of(tree: ast.AST) -> Iterator[Function]:
     for node in ast.walk(tree):
         if isinstance(node, FUNCTIONS):
@@ -124,7 +129,7 @@ def faults_of_statements(tree: ast.AST) -> Iterator[Fault]:
 
 
 def faults(text: str) -> List[Fault]:
-    tree = ast.parse(text)
+    tree = tree_of(text)
     found = list(faults_of_lines(text))
     for check in (faults_of_functions, faults_of_operands, faults_of_expressions):
         found += check(tree)
@@ -150,7 +155,7 @@ def density(text: str) -> float:
         tokenize.COMMENT,
         tokenize.ENDMARKER,
     )
-    docstrings = lines_of_docstrings(ast.parse(text))
+    docstrings = lines_of_docstrings(tree_of(text))
     found = tokenize.generate_tokens(io.StringIO(text).readline)
     rows = [each.start[0] for each in found if each.type not in dull]
     rows = [each for each in rows if each not in docstrings]
@@ -236,7 +241,7 @@ class Search(NamedTuple):
 
 def searches() -> List[Search]:
     """The list in the docstring of the program."""
-    docstring = ast.get_docstring(ast.parse(program())) or ""
+    docstring = ast.get_docstring(tree_of(program())) or ""
     told = docstring.split("What can be searched for", 1)[1].split("\n\n", 1)[0]
     rows = re.findall(r"^ +(\S+) +(\d+)  (.*)$", told, re.M)
     assert len(rows) == told.strip().count("\n"), "a line that cannot be read"
@@ -295,7 +300,7 @@ def places(text: str, pattern: str) -> List[str]:
             )
             visit(child, inner)
 
-    visit(ast.parse(text), "")
+    visit(tree_of(text), "")
     return sorted(found)
 
 
@@ -336,7 +341,7 @@ def names_in(text: str) -> Set[str]:
             else:
                 visit(child, where)
 
-    visit(ast.parse(text), "")
+    visit(tree_of(text), "")
     return found
 
 
@@ -368,13 +373,13 @@ def test_the_search(text: str, pattern: str, found: List[str]) -> None:
 
 
 def calls(text: str, name: str) -> List[Any]:
-    tree = ast.walk(ast.parse(text))
+    tree = ast.walk(tree_of(text))
     return [each for each in tree if isinstance(each, ast.Call) and ast.unparse(each.func) == name]
 
 
 def test_nothing_is_done_at_import() -> None:
     """But for the modules that are needed, and the last line."""
-    *body, last = ast.parse(program()).body
+    *body, last = tree_of(program()).body
     kinds = (ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign, ast.Import, ast.ImportFrom)
     others = [each for each in body if not isinstance(each, kinds)]
     assert [type(each).__name__ for each in others] == ["Expr", "Try", "If"]
