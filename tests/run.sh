@@ -9,6 +9,7 @@
 # PYTHON=...           the interpreter of the tests (default: python3; 3.9 or newer)
 # PROGRAM_PYTHON=...   the interpreter which the end-to-end tests run the program with
 #                      (default: that of the tests); it must have requests and urllib3
+# WORKERS=...          processes that share the tests (default: eight for all of them, else two)
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
@@ -38,10 +39,10 @@ checks() {
     "$python" -m mypy --config-file tests/mypy.ini run-cr-wflow-ds8k.py || result=1
     "$python" -m mypy --config-file tests/mypy.ini tests || result=1
 }
-workers=2  # each imports and collects all: for a few tests that takes longer than they do
+workers=${WORKERS:-2}  # each imports and collects all: for a few tests that takes longer than they do
 case $#:${1:-} in
-    0:) checks && workers=8 && set -- -m "not slow" ;;
-    1:--all) checks && workers=8 && shift ;;
+    0:) checks && workers=${WORKERS:-8} && set -- -m "not slow" ;;
+    1:--all) checks && workers=${WORKERS:-8} && shift ;;
 esac
 
 echo "pytest: Python $("$python" -c 'import platform, requests, urllib3
