@@ -13,7 +13,7 @@ from csm import Request, SimulatedCsm
 from support.checks import SLACK, check, check_one_backup
 from support.clock import JumpingClock
 from support.program import PASSWORD, USER, Result, address, run_inside, run_program, server_options
-from support.scenes import TASK, TASK_ID, connections_noted, mostly_slow, once
+from support.scenes import TASK, TASK_ID, connections_noted, mostly_slow, vanishing
 
 # --- Nobody there -------------------------------------------------------------------------------
 
@@ -139,9 +139,12 @@ def run_with_pauses(csm: SimulatedCsm, *argv: str) -> Tuple[Result, List[float]]
     that it tried, by its own clock."""
     clock = JumpingClock(nap=0.0005)
     seen = [0.0]
+    other = csm.on_arrival
 
     def note(request: Optional[Request] = None) -> None:
         seen.append(clock.passed)  # the program waits: its clock stands still
+        if request and other:
+            other(request)
 
     csm.on_arrival = note
     with connections_noted(note):
@@ -163,11 +166,12 @@ def test_faults_that_take_turns_are_told_from_time_to_time(csm: SimulatedCsm) ->
 @pytest.mark.parametrize("n", mostly_slow([1, 5], 1))
 def test_pauses_grow_in_an_outage(csm: SimulatedCsm, how: str, n: int) -> None:
     """Ten minutes of it, right after log-in and right after the first look."""
-    if how == "refused":
-        once(csm, lambda request: request.n == n, csm.die)
-    else:  # where HTML comes in place of a list, a log-in works still
-        csm.inject_when(lambda request: request.n > n and request.method == "GET", how, None)
-    result, slept = run_with_pauses(csm, "--timeout", "600")
+    with contextlib.ExitStack() as stack:
+        if how == "refused":
+            stack.enter_context(vanishing(csm, lambda request: request.n == n))
+        else:  # where HTML comes in place of a list, a log-in works still
+            csm.inject_when(lambda request: request.n > n and request.method == "GET", how, None)
+        result, slept = run_with_pauses(csm, "--timeout", "600")
     assert result.code == (3 if n == 1 else 8)
     pauses = slept[:-6]  # the last ones are shorter: the time until the deadline is used
     assert min(pauses) > 0.2

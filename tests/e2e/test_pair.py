@@ -1,13 +1,10 @@
 """Two servers: which of them is active, takeovers, and who gets the trigger."""
 
-import contextlib
 import threading
 import time
-from typing import Any, Callable, Iterator, List, Optional, Tuple
-from unittest import mock
+from typing import Callable, List, Optional, Tuple
 
 import pytest
-from urllib3.util import connection
 
 from csm import Request, SimulatedCsm, World
 from support.checks import (
@@ -26,45 +23,16 @@ from support.scenes import (
     TARGETS,
     TASK,
     TASK_ID,
-    at_first,
     die_and_promote,
     hold_backup,
     mostly_slow,
     on_path,
     once,
+    vanishing,
     wait_for,
 )
 
 Pair = Tuple[SimulatedCsm, SimulatedCsm]
-
-
-@contextlib.contextmanager
-def vanishing(
-    csm: SimulatedCsm,
-    when: Callable[[Request], bool],
-    action: Callable[[], Any],
-    seconds: float = 0.0,
-) -> Iterator[None]:
-    """The server answers such a request, and ends the connection; from then on it takes so long to
-    find out that no other one can be made."""
-    is_gone: List[bool] = []
-    real: Any = connection.create_connection
-
-    def create(address: Tuple[str, int], *args: Any, **options: Any) -> Any:
-        if is_gone and address[1] == csm.port:
-            time.sleep(seconds)
-            raise ConnectionError("no route")
-        return real(address, *args, **options)
-
-    def vanish() -> None:
-        csm.requests[-1].headers["connection"] = "close"
-        is_gone.append(True)
-        csm.active = False
-        action()
-
-    at_first(csm, when, vanish)
-    with mock.patch.object(connection, "create_connection", create):
-        yield
 
 
 # --- Which one is active ------------------------------------------------------------------------
@@ -184,7 +152,7 @@ def test_first_one_dies_before_the_backup_of_a_session(pair: Pair) -> None:
             second.active = len(asked) > 5
 
     second.on_arrival = take_over
-    with vanishing(first, is_view_of(SESSION), lambda: None):
+    with vanishing(first, is_view_of(SESSION)):
         result = run_inside(*server_options(first, second), "-S", SESSION)
     check_backup(result, second)
     assert [len(triggers_sent(each)) for each in pair] == [0, 1]

@@ -201,6 +201,35 @@ def die_and_promote(
     once(first, when, take_over)
 
 
+@contextlib.contextmanager
+def vanishing(
+    csm: SimulatedCsm,
+    when: Callable[[Request], bool],
+    action: Callable[[], Any] = lambda: None,
+    seconds: float = 0.0,
+) -> Iterator[None]:
+    """The server answers such a request, and ends the connection; from then on it takes so long to
+    find out that no other one can be made."""
+    is_gone: List[bool] = []
+    real: Any = connection.create_connection
+
+    def create(address: Tuple[str, int], *args: Any, **options: Any) -> Any:
+        if is_gone and address[1] == csm.port:
+            time.sleep(seconds)
+            raise ConnectionError("no route")
+        return real(address, *args, **options)
+
+    def vanish() -> None:
+        csm.requests[-1].headers["connection"] = "close"
+        is_gone.append(True)
+        csm.active = False
+        action()
+
+    at_first(csm, when, vanish)
+    with mock.patch.object(connection, "create_connection", create):
+        yield
+
+
 # --- Replies that are changed -------------------------------------------------------------------
 
 
