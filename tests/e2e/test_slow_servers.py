@@ -280,14 +280,17 @@ def test_error_flag_that_stays(planned: SimulatedCsm, clock: PlannedClock) -> No
 # --- Which of them runs ---------------------------------------------------------------------------
 
 
-def test_run_begins_late(planned: SimulatedCsm, clock: PlannedClock) -> None:
-    """Accepted; the run begins 10 s later and fails. What somebody else backs up in between, and
-    yesterday's last message, are not its verdict."""
+@pytest.mark.parametrize(("outcome", "code", "made"), [("error", 7, 1), ("good", 0, 2)])
+def test_run_begins_late(
+    planned: SimulatedCsm, clock: PlannedClock, outcome: str, code: int, made: int
+) -> None:
+    """Accepted; the run begins 10 s later. What somebody else backs up in between, and yesterday's
+    last message, are not its verdict."""
     task, session = planned.world.task(TASK_ID), planned.world.session(TASK)
     task.outcome = "ignored"
 
     def begin() -> None:
-        task.outcome = "error"
+        task.outcome = outcome
         planned.world.start_run(TASK_ID)
 
     def plan() -> None:
@@ -296,25 +299,7 @@ def test_run_begins_late(planned: SimulatedCsm, clock: PlannedClock) -> None:
 
     at_first(planned, is_trigger, plan)
     result = run_against(planned, clock, "-t", TASK)
-    check(result, planned, 7, triggers=1)
-    assert "IWNR0001E" in result.last_line
-    assert clock.elapsed >= 10
-
-
-def test_run_begins_late_and_is_good(planned: SimulatedCsm, clock: PlannedClock) -> None:
-    task, session = planned.world.task(TASK_ID), planned.world.session(TASK)
-    task.outcome = "ignored"
-
-    def begin() -> None:
-        task.outcome = "good"
-        planned.world.start_run(TASK_ID)
-
-    def plan() -> None:
-        clock.after(3, lambda: planned.world.make_backup(session))
-        clock.after(10, begin)
-
-    at_first(planned, is_trigger, plan)
-    result = run_against(planned, clock, "-t", TASK)
-    check(result, planned, 0, triggers=1)
-    assert len(planned.world.backups_made) == 2
+    check(result, planned, code, triggers=1)
+    assert len(planned.world.backups_made) == made
+    assert ("IWNR0001E" in result.last_line) == bool(code)
     assert clock.elapsed >= 10
