@@ -3231,7 +3231,8 @@ class Console:
     GOOD = "\x1b[1;32m"
     BAD = "\x1b[1;31m"
     PLAIN = "\x1b[0m"
-    LINE_SECONDS = 0.5  # seconds for a line
+    LINE_SECONDS = 0.5  # for a line: so long may a stream that is full hold up what follows
+    VERDICT_SECONDS = 3.0  # for the line that the call is made for: nothing follows
 
     def __init__(self, output: Output, clock: Clock) -> None:
         self.output = output
@@ -3247,7 +3248,9 @@ class Console:
             stamp = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(self.clock.time()))
             self.print_line("stderr", f"{stamp} {level} {text}")
 
-    def print_line(self, name: str, text: str, word: str = "") -> bool:
+    def print_line(
+        self, name: str, text: str, word: str = "", patience: float = LINE_SECONDS
+    ) -> bool:
         """A whole line. On a terminal the word stands out. Was it printed?"""
         clear = self.CLEAR if self.has_live_line and is_terminal(name) else ""
         shown = printable(text)
@@ -3256,7 +3259,7 @@ class Console:
             shown = shown.replace(word, f"{colour}{word}{self.PLAIN}", 1)
         if name == "stderr":
             self.has_live_line = False
-        return self._write(name, f"{clear}{shown}\n")
+        return self._write(name, f"{clear}{shown}\n", patience)
 
     def ask(self, text: str) -> None:
         """Without a line end. Where it cannot be shown, it can be answered all the same."""
@@ -3983,15 +3986,21 @@ def lines_of(result: Result, output: Output) -> List[str]:
     return [*table, line_of(result, output)] if result.outcome in GOOD_ENDS else table
 
 
+def print_of_result(console: Console, line: str, outcome: str) -> bool:
+    """The line that the call is made for may take longer than one of a table."""
+    if not line.startswith((outcome, "{")):
+        return console.print_line("stdout", line)
+    word = outcome if line.startswith(outcome) else ""
+    return console.print_line("stdout", line, word, Console.VERDICT_SECONDS)
+
+
 def tell(result: Result, console: Console) -> None:
     """Print the result, and send it where --leef wants it."""
-    output = console.output
-    is_printed = True
-    for line in lines_of(result, output):
-        marked = result.outcome if line.startswith(result.outcome) else ""
-        is_printed = console.print_line("stdout", line, marked) and is_printed
-    if result.outcome not in GOOD_ENDS or not is_printed:
-        console.print_line("stderr", f"{PROGRAM}: {line_of(result, output)}", result.outcome)
+    output, outcome = console.output, result.outcome
+    printed = [print_of_result(console, line, outcome) for line in lines_of(result, output)]
+    if outcome not in GOOD_ENDS or not all(printed):
+        text = f"{PROGRAM}: {line_of(result, output)}"
+        console.print_line("stderr", text, outcome, Console.VERDICT_SECONDS)
     if output.leef:
         packet = leef_packet(result, output, console.clock.time(), utf8(socket.gethostname()))
         if not send_packet(packet, output.leef):

@@ -944,7 +944,7 @@ def test_a_line_that_was_lost_is_told_of(capsys: pytest.CaptureFixture[str]) -> 
     c.tell(result, whole)
     out, err = capsys.readouterr()
     assert (len(out.splitlines()), err) == (6, "")
-    slow._write = lambda name, text: name != "stdout" or "SESSION" not in text
+    slow._write = lambda name, text, _: name != "stdout" or "SESSION" not in text
     print_line = mock.Mock(side_effect=slow.print_line)
     slow.print_line = print_line
     c.tell(result, slow)
