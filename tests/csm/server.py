@@ -99,7 +99,8 @@ class SimulatedCsm:
 
     def stop(self) -> None:
         """End it all, and give the port back."""
-        self.die()
+        self._stopped.set()
+        self.refuse_connections(keeps_port=False)
         self._drop_placeholder()
 
     def die(self) -> None:
@@ -141,7 +142,7 @@ class SimulatedCsm:
             self._acceptor = threading.Thread(target=self._accept, args=(listener,), daemon=True)
             self._acceptor.start()
 
-    def refuse_connections(self, seconds: Optional[float] = None) -> None:
+    def refuse_connections(self, seconds: Optional[float] = None, keeps_port: bool = True) -> None:
         """Listen no more, and drop what is connected; listen again after `seconds`."""
         with self._lock:
             listener, self._listener = self._listener, None
@@ -150,6 +151,7 @@ class SimulatedCsm:
                     listener.shutdown(socket.SHUT_RDWR)
                 if self._acceptor:
                     self._acceptor.join()
+            if listener and keeps_port:
                 # Bound, but not listening: connections are refused, and the port stays ours.
                 self._placeholder = self._socket()
             for connection in list(self._open):
