@@ -15,7 +15,7 @@ exit codes:  0 a new, valid backup (--no-wait: accepted; --check, --list, --min-
 
 How to audit this file. Sections 1 to 5 are names, values, and what CSM's JSON is read into.
 Part I, sections 6 to 11, is what can start something or decide an end: read it with care.
-Part II, sections 12 to 17, starts nothing and decides nothing: it tells.
+Part II, sections 12 to 17, starts nothing: it asks Part I, and tells.
 
 CSM is read into immutable snapshots. Pure functions turn the snapshot of before and the looks
 since into evidence, a verdict and the next step; one small loop carries the steps out:
@@ -700,7 +700,7 @@ def sessions_of_task(data: Dict[str, Any]) -> Tuple[str, ...]:
 
 
 def steps_of(data: Dict[str, Any]) -> List[Dict[str, Any]]:
-    """None, where one of them cannot be read: it may be a Backup, which must be proven."""
+    """Empty where one of them cannot be read: it may be a Backup, which must be proven."""
     steps = list_of(data.get("actions") or [])
     return steps if all(map(is_step, steps)) else []
 
@@ -1899,7 +1899,7 @@ def valid_backups(session: Optional[Session]) -> List[Backup]:
 class Evidence(NamedTuple):
     """What all looks since the note have shown, taken together."""
 
-    updated_at: float  # of the last look, answered or not, or answer
+    updated_at: float  # when the last look ended, answered or not, or a trigger was answered
     last_look: Snapshot  # those aside that did not list the task
     noted: Tuple[Optional[Noted], ...]
     last_message: Message  # that was seen; at first the note's
@@ -2045,8 +2045,9 @@ def messages_since(
 
 def is_later(message: Message, last: Message, noted_at: float) -> bool:
     """Two servers of a pair, or a list and a single task, may show messages in another form, with
-    times or without. One without is later where it took the place of another one; of the same id,
-    one that had a time may be the same. One with a time is then of after the note, by Date."""
+    times or without. One without is later where it took the place of another one; of the same id
+    as one with a time it may be that one. One with a time, after one without, is compared with the
+    note's Date."""
     if message.seconds:
         return message.seconds > (last.seconds or noted_at)
     return message.id != last.id or not (last.seconds and last.text)
@@ -3060,7 +3061,7 @@ class Follower:
         return type(problem)("; ".join(texts), problem.message)
 
 
-# === PART II: what starts nothing, and decides nothing: it tells ==================================
+# === PART II: what starts nothing: it asks Part I, and tells ======================================
 
 # --- 12. Modes ------------------------------------------------------------------------------------
 
