@@ -152,8 +152,8 @@ def test_refused_since_it_runs_while_nothing_can_be_read(csm: SimulatedCsm) -> N
     csm.world.dialect.running_again = "refuse-E"
     at_first(csm, is_trigger, lambda: csm.world.start_run(TASK_ID))
     csm.world.session(TASK).lock.acquire()
-    csm.inject_when(lambda request: request.method == "GET" and bool(triggers_sent(csm)), "500", 8)
-    once(csm, lambda request: request.n > 16, csm.world.session(TASK).lock.release)
+    csm.inject_when(lambda request: request.method == "GET" and bool(triggers_sent(csm)), "500", 16)
+    once(csm, lambda request: request.n > 26, csm.world.session(TASK).lock.release)
     result = run_inside(*server_options(csm), *TARGETS["task"], "--json")
     check_one_backup(result, csm.world, triggers=0)
     assert result.json["triggers"] == 0
