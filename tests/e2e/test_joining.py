@@ -1,4 +1,4 @@
-"""A run that somebody else has started: it is joined, and counts as ours if it brings a backup.
+"""The task runs already, or seems to: the run is joined, and counts as ours if it brings a backup.
 
 Where it brings none, our own trigger follows it."""
 
@@ -8,9 +8,17 @@ from typing import Any, List
 import pytest
 
 from csm import Backup, Request, SimulatedCsm
-from support.checks import check_one_backup, is_task_look, is_trigger, is_view_of, triggers_sent
-from support.clock import JumpingClock
-from support.program import run_inside, server_options
+from support.checks import (
+    check,
+    check_backup,
+    check_one_backup,
+    is_task_look,
+    is_trigger,
+    is_view_of,
+    triggers_sent,
+)
+from support.clock import PlannedClock
+from support.program import run_against, run_inside, server_options
 from support.scenes import (
     PAYROLL,
     TARGETS,
@@ -21,11 +29,10 @@ from support.scenes import (
     backup_is_made,
     each_task,
     hold_backup,
-    mostly_slow,
     once,
 )
 
-# --- It runs when we come -----------------------------------------------------------------------
+# --- It runs when we come -------------------------------------------------------------------------
 
 
 def test_joined_run_without_a_second_trigger(csm: SimulatedCsm) -> None:
@@ -159,25 +166,6 @@ def test_refused_since_it_runs_while_nothing_can_be_read(csm: SimulatedCsm) -> N
     assert result.json["triggers"] == 0
 
 
-@pytest.mark.parametrize("again", mostly_slow(["accept", "refuse-E"], "refuse-E"))
-def test_running_that_was_left_true_blocks_no_call(csm: SimulatedCsm, again: str) -> None:
-    """A restart in mid-run may leave it so: half of the time is waited for it. Then CSM decides."""
-    clock = JumpingClock()
-    seen: List[float] = []
-    csm.world.dialect.running_again = again
-    csm.world.task(TASK_ID).running = True
-    csm.on_arrival = lambda request: seen.extend([clock.passed] * is_trigger(request))
-    options = [*TARGETS["task"], "--timeout", "600", "--json"]
-    result = run_inside(*server_options(csm), *options, clock=clock)
-    assert len(seen) == 1
-    assert 300 - result.seconds - 1 <= seen[0] <= 320
-    if again == "accept":
-        check_one_backup(result, csm.world)
-    else:
-        assert result.code == 8
-        assert csm.world.triggers == []
-
-
 def test_young_backup_of_a_joined_run(csm: SimulatedCsm) -> None:
     """It was noted, and not valid yet: no proof. Once it is valid, --min-interval needs no more."""
     task, backup = csm.world.task(TASK_ID), Backup(int(time.time()) - 5, valid=False)
@@ -222,7 +210,92 @@ def test_error_of_a_run_before_the_one_that_is_joined() -> None:
         assert len(csm.world.backups_made) == 1
 
 
-# --- It starts before our trigger ---------------------------------------------------------------
+# --- It is in its last step -----------------------------------------------------------------------
+
+
+def in_its_last_step(planned: SimulatedCsm, clock: PlannedClock, seconds: float = 3) -> Backup:
+    """Somebody else's run, which has its backup already -> that backup."""
+    world, task = planned.world, planned.world.task(TASK_ID)
+    task.running, task.lastRan = True, world.clock() - 5
+    started = world.message("IWNR2211I", TASK, when=task.lastRan)
+    task.messages = [*task.messages, started, world.message("IWNR1026I", TASK, "Backup")]
+    backup = world.make_backup(world.session(TASK))
+    world.backups_made.clear()
+
+    def end() -> None:
+        task.messages = [*task.messages, world.message("IWNR2212I", TASK)]
+        task.running = False
+
+    at_first(planned, lambda _: True, lambda: clock.after(seconds, end))
+    return backup
+
+
+@pytest.mark.parametrize("options", [[], ["--no-wait"]], ids=["", "no wait"])
+def test_in_its_last_step(planned: SimulatedCsm, clock: PlannedClock, options: List[str]) -> None:
+    """It ends, and its backup is from before we looked: our own trigger goes out after it."""
+    backup = in_its_last_step(planned, clock)
+    result = run_against(planned, clock, "-t", TASK, *options)
+    check(result, planned, 0, triggers=1)
+    assert len(planned.world.attempts) == 1  # none was sent while it ran
+    assert clock.elapsed >= 7.5  # its end after 3 s, and 5 s in which its backup may be listed
+    if not options:
+        assert planned.world.backups_made[0][1] in result.out
+        assert str(backup.id) not in result.out
+
+
+def test_its_storage_clock_is_behind(planned: SimulatedCsm, clock: PlannedClock) -> None:
+    """By 3 s: no guess by clocks is needed."""
+    planned.world.storage_offset = -3.0
+    in_its_last_step(planned, clock)
+    result = run_against(planned, clock, "-t", TASK)
+    check_backup(result, planned)
+
+
+def test_young_backup_that_somebody_makes_after_the_joined_run(
+    planned: SimulatedCsm, clock: PlannedClock
+) -> None:
+    """--min-interval is asked again before our own trigger."""
+    in_its_last_step(planned, clock)
+    planned.world.session(TASK).backups[0].id -= 1200  # it is not young, and no new one
+    fresh = planned.world.session(TASK)
+
+    def somebody() -> None:
+        planned.world.make_backup(fresh)
+
+    at_first(planned, lambda _: True, lambda: clock.after(6, somebody))
+    result = run_against(planned, clock, "-t", TASK, "--min-interval", "10")
+    check(result, planned, 0)
+    assert planned.world.attempts == []
+
+
+# --- It seems to run for ever ---------------------------------------------------------------------
+
+
+def test_it_shows_running_for_ever(planned: SimulatedCsm, clock: PlannedClock) -> None:
+    """As after a restart. A trigger ends that: it is sent when half of the time is gone."""
+    planned.world.dialect.running_again = "accept"
+    planned.world.task(TASK_ID).running = True
+    sent: List[float] = []
+    at_first(planned, is_trigger, lambda: sent.append(clock.passed))
+    result = run_against(planned, clock, "-t", TASK, "--timeout", "400")
+    check_backup(result, planned)
+    assert 190 <= sent[0] <= 225
+
+
+@pytest.mark.parametrize("how", ["refuse-E", 409])
+def test_it_shows_running_for_ever_and_csm_believes_it(
+    planned: SimulatedCsm, clock: PlannedClock, how: str
+) -> None:
+    """Nothing is sent before half of the time is gone, and the refusal is told."""
+    planned.world.dialect.running_again = how
+    planned.world.task(TASK_ID).running = True
+    result = run_against(planned, clock, "-t", TASK, "--timeout", "200")
+    check(result, planned, 8)
+    assert planned.world.attempts
+    assert "IWNR0004E" in result.text
+
+
+# --- It starts before our trigger -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("running_again", ["refuse-E", "409", "500"])

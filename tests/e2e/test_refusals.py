@@ -5,9 +5,10 @@ from typing import Any, Tuple
 import pytest
 
 from csm import Request, SimulatedCsm
-from support.checks import is_trigger, triggers_sent
-from support.program import run_inside, server_options
-from support.scenes import TASK, TASK_ID, trigger_is_answered
+from support.checks import check, check_backup, is_trigger, triggers_sent
+from support.clock import PlannedClock
+from support.program import run_against, run_inside, server_options
+from support.scenes import TASK, TASK_ID, at_first, trigger_is_answered
 
 
 @pytest.mark.parametrize("target", [("-t", TASK), ("-S", TASK)])
@@ -68,3 +69,36 @@ def test_session_backup_with_an_error_and_a_backup() -> None:
         assert "backup TAKEN (" in result.last_line
         assert "nothing was started" not in result.err
         assert csm.world.backups_made[0][1] in result.err
+
+
+# --- The task waits for approval ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["refuse-E", 409])
+def test_approval_is_the_reason_of_the_refusal(
+    planned: SimulatedCsm, clock: PlannedClock, how: str
+) -> None:
+    planned.world.dialect.approval = how
+    planned.world.task(TASK_ID).pendingApproval = True
+    result = run_against(planned, clock, "-t", TASK)
+    check(result, planned, 6)
+    assert len(planned.world.attempts) == 1
+    assert "IWNR0005E" in result.last_line
+    assert "the task waits for approval" in result.last_line
+
+
+def test_approval_is_but_a_flag(planned: SimulatedCsm, clock: PlannedClock) -> None:
+    planned.world.dialect.approval = "accept"
+    planned.world.task(TASK_ID).pendingApproval = True
+    result = run_against(planned, clock, "-t", TASK)
+    check_backup(result, planned)
+    assert "the task waits for approval" in result.out
+
+
+def test_approval_is_wanted_in_mid_run(planned: SimulatedCsm, clock: PlannedClock) -> None:
+    def want() -> None:
+        planned.world.task(TASK_ID).pendingApproval = True
+
+    at_first(planned, is_trigger, lambda: clock.after(1, want))
+    result = run_against(planned, clock, "-t", TASK)
+    check_backup(result, planned)
