@@ -149,6 +149,7 @@ RUN_IDS = (*STEP_IDS, FINISHED)  # that belong to a run, and to nothing else
 BELIEVED_AFTER = 2  # how often what will hardly pass must be told to be believed
 MOST_TRIGGERS = 2  # that may have been processed, those that were answered 429 or 503 aside
 NEVER = float("inf")
+SAME_START = 1.0  # seconds: one server may tell a start to the second only
 
 
 class Pace(NamedTuple):
@@ -304,8 +305,9 @@ class LoginRefused(NotProcessed):
 
 
 class HeldBack(LoginRefused):
-    """A log-in that was refused is not tried again yet: nothing was sent."""
+    """A log-in that was refused is not tried again yet: nothing was sent, so nothing is told."""
 
+    firm = False
     is_silence = True
 
 
@@ -528,6 +530,52 @@ class Snapshot(NamedTuple):
     asked_at: float  # when it was asked for: what it shows may be as old
 
 
+class Target(NamedTuple):
+    """What the trigger is for, and the note: what is there before it."""
+
+    name: str  # as it is shown
+    note: Snapshot
+    session_names: Tuple[str, ...]  # of those that must show a new backup
+    id_read_with: Tuple[str, int]  # where, and with which log-in, the task's id was read
+    remarks: Tuple[str, ...] = ()  # that belong to the verdict
+    is_chained: bool = False
+
+
+class TaskList(NamedTuple):
+    tasks: Tuple[Task, ...]  # those that were asked for
+    names: Tuple[Tuple[int, str], ...]  # id and name of all
+    read_with: Tuple[str, int] = ("", 0)  # the log-in
+
+    def name_of(self, number: int) -> str:
+        return next((name for id_, name in self.names if id_ == number), "")
+
+
+NO_TASKS = TaskList((), ())
+
+
+class Noted(NamedTuple):
+    """A session as it was before: what it listed then is not new."""
+
+    server: str
+    session: Session
+    is_late: bool  # it could not be noted before the trigger: this is the first view afterwards
+
+
+class Token(NamedTuple):
+    secret: Secret
+    serial: int  # the how many-eth of this call
+    is_kept: bool  # at a 403: another token has got one, too, so that it is about rights
+
+
+class Role(enum.Enum):
+    """What a server of a pair tells of itself."""
+
+    NOT_ASKED = "not asked since its refusal"
+    ACTIVE = "active"
+    STANDBY = "standby"
+    NOT_TOLD = "it does not say"
+
+
 class Reply(NamedTuple):
     """What a server answered."""
 
@@ -587,6 +635,14 @@ def show_time(seconds: float) -> str:
     if seconds <= 0:
         return "never"
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
+
+
+def json_of(body: bytes) -> Any:
+    """None for what is no JSON. Whole numbers stay texts: int() of a million digits takes long."""
+    try:
+        return json.loads(body.decode("utf-8-sig", "replace"), parse_int=str)
+    except (ValueError, RecursionError):
+        return None
 
 
 class Reader:
@@ -673,13 +729,17 @@ class Reader:
         if seconds < 1e9:
             seconds = number_of(row.get("timestamp"))
         return Backup(
-            id=text_of(row.get("backupID")) or f"{seconds:.0f}",
+            id=self.backup_id(row.get("backupID")) or f"{seconds:.0f}",
             time=self.clean(row.get("backupTime")) or show_time(seconds),
             valid=is_true(row.get("valid")),
             copy_sets=self.clean(row.get("numCopySets")) or "?",
             seconds=seconds,
             sequence=sequence,
         )
+
+    def backup_id(self, value: Any) -> str:
+        """A number has nothing to hide, and is compared."""
+        return text_of(value) if number_of(value) else self.clean(value)
 
 
 def forms_of(secret: str) -> Tuple[str, ...]:
@@ -733,9 +793,13 @@ def messages_of_task(data: Dict[str, Any]) -> List[Any]:
 
 
 def oldest_first(messages: List[Message]) -> Tuple[Message, ...]:
-    """A server that lists the newest first would hide an error behind the last one."""
-    is_reversed = bool(messages) and messages[0].seconds > messages[-1].seconds > 0
-    return tuple(messages[::-1] if is_reversed else messages)
+    """A server that lists the newest first, or in no order, would hide an error behind the last
+    one."""
+    times = [each.seconds for each in messages if each.seconds]
+    is_reversed = bool(times) and times[0] > times[-1]
+    ordered = messages[::-1] if is_reversed else messages
+    is_timed = len(times) == len(messages)
+    return tuple(sorted(ordered, key=lambda each: each.seconds) if is_timed else ordered)
 
 
 def backup_results(data: Dict[str, Any]) -> List[Tuple[str, Any]]:
@@ -746,7 +810,7 @@ def backup_results(data: Dict[str, Any]) -> List[Tuple[str, Any]]:
         name = text_of(sequence.get("backupSequence"))
         for key, value in sequence.items():
             if key.lower() == "backupresults":
-                found += [(name, row) for row in list_of(value)]
+                found += [(name, row) for row in list_of(value or [])]
     return found
 
 
@@ -755,6 +819,12 @@ def is_result(row: Any) -> bool:
     if not isinstance(row, dict):
         return False
     return bool(number_of(row.get("backupID")) or number_of(row.get("timestamp")))
+
+
+def role_of(data: Any) -> Role:
+    """Only a server that says so is a standby."""
+    active = text_of(data.get("islocalactive")).lower() if isinstance(data, dict) else ""
+    return {"true": Role.ACTIVE, "false": Role.STANDBY}.get(active, Role.NOT_TOLD)
 
 
 def date_of(header: Optional[str]) -> float:
@@ -1097,12 +1167,6 @@ def fingerprint_without_sending(server: str) -> str:
     return ":".join(f"{each:02X}" for each in digest)
 
 
-class Token(NamedTuple):
-    secret: Secret
-    serial: int  # the how many-eth of this call
-    is_kept: bool  # at a 403: another token has got one, too, so that it is about rights
-
-
 class Sent(NamedTuple):
     """A request that is under way."""
 
@@ -1117,21 +1181,13 @@ class Sent(NamedTuple):
         return f"{self.server}: {self.method} {self.path}"
 
 
-class Role(enum.Enum):
-    """What a server of a pair tells of itself."""
-
-    NOT_ASKED = "not asked since its refusal"
-    ACTIVE = "active"
-    STANDBY = "standby"
-    NOT_TOLD = "it does not say"
-
-
 class ServerFaults(NamedTuple):
     """Of one server, while something is read."""
 
     server: str
     last: str
-    firm: int  # how many of them were firm
+    kind: Type[NotProcessed]  # of the last firm one
+    firm: int  # how many of that kind came
 
 
 class Tries(NamedTuple):
@@ -1143,12 +1199,21 @@ class Tries(NamedTuple):
 
     def after(self, server: str, fault: NotProcessed) -> "Tries":
         others = tuple(each for each in self.faults if each.server != server)
-        firm = self.firm_of(server) + (1 if fault.firm else 0)
-        faults = (*others, ServerFaults(server, str(fault), firm))
+        before = self.faults_of(server)
+        kind, firm = before.kind, before.firm
+        if fault.firm:  # a log-in and a read that were refused once each were not refused twice
+            firm = firm + 1 if isinstance(fault, kind) else 1
+            kind = type(fault)
+        faults = (*others, ServerFaults(server, str(fault), kind, firm))
         return Tries(self.began, self.tried + 1, faults)
 
-    def firm_of(self, server: str) -> int:
-        return sum(each.firm for each in self.faults if each.server == server)
+    def faults_of(self, server: str) -> ServerFaults:
+        none = ServerFaults(server, "", NotProcessed, 0)
+        return next((each for each in self.faults if each.server == server), none)
+
+    def is_firm(self, server: str) -> bool:
+        """Has it told the same twice?"""
+        return self.faults_of(server).firm >= BELIEVED_AFTER
 
     def text(self) -> str:
         return "; ".join(each.last for each in self.faults)
@@ -1280,11 +1345,13 @@ class Csm:
         is_late = self._left_for_tries(patience) <= 0
         most = patience.tries if is_answer(fault) else min(patience.tries, patience.silent_tries)
         is_enough = tries.tried >= most or self._is_believed(tries, fault, patience)
-        if self._is_never_let_in(tries) or is_late or is_enough:
+        if self._is_never_let_in(tries, fault) or is_late or is_enough:
             raise type(fault)(tries.text(), fault.message) from None
 
-    def _is_never_let_in(self, tries: Tries) -> bool:
+    def _is_never_let_in(self, tries: Tries, fault: NotProcessed) -> bool:
         """For a while, and by each server twice: one that hangs takes all that time for one try."""
+        if fault.firm and not tries.is_firm(self.server):
+            return False
         if self._was_in or tries.tried < BELIEVED_AFTER * len(self.servers):
             return False
         return self.waiter.passed() > tries.began + self.pace.first_contact
@@ -1299,9 +1366,9 @@ class Csm:
         other server does not answer, after a while. A wrong password is told at once: it must not
         lock the user."""
         asked = list(self.servers) if patience.may_move else [self.server]
-        firm = [tries.firm_of(each) >= BELIEVED_AFTER for each in asked]
+        firm = [tries.is_firm(each) for each in asked]
         is_wrong_password = isinstance(fault, LoginRefused) and not self._was_in
-        if is_wrong_password and tries.firm_of(self.server) >= BELIEVED_AFTER:
+        if is_wrong_password and tries.is_firm(self.server):
             return True
         if self.waiter.passed() > tries.began + self.pace.first_contact:
             return any(firm)
@@ -1380,24 +1447,26 @@ class Csm:
         self.reader.blank(secret)
         return secret
 
-    def is_standby(self, until: float) -> bool:
-        """Does it say so? What hinders the log-in tells nothing of that."""
+    def role_here(self, until: float = NEVER) -> Role:
+        """What it says of itself. What hinders the log-in tells nothing of that."""
         try:
             self.try_log_in(until)
         except Standby:
-            return True
-        except NotProcessed:
-            pass
-        return False
-
-    def ask_role(self, until: float = NEVER) -> Role:
-        """GET /system/ha, once. Only a server that says so is a standby."""
-        try:
-            role = self._exchange(Purpose.READ, "GET", ROLE, until=until).data
+            return Role.STANDBY
         except NotProcessed:
             return Role.NOT_TOLD
-        active = role.get("islocalactive") if isinstance(role, dict) else None
-        return ROLES.get(text_of(active).lower(), Role.NOT_TOLD)
+        return self.ask_role(until)
+
+    def ask_role(self, until: float = NEVER) -> Role:
+        """GET /system/ha, once."""
+        try:
+            return role_of(self._exchange(Purpose.READ, "GET", ROLE, until=until).data)
+        except NotProcessed:
+            return Role.NOT_TOLD
+
+    def doubt_role(self, server: str) -> None:
+        """It was left for the other one: before it is used again, it is asked."""
+        self._not_standby.discard(server)
 
     # One way for every request.
 
@@ -1500,41 +1569,7 @@ class Csm:
         )
 
 
-ROLES = {"true": Role.ACTIVE, "false": Role.STANDBY}
-
-
-def json_of(body: bytes) -> Any:
-    """None for what is no JSON. Whole numbers stay texts: int() of a million digits takes long."""
-    try:
-        return json.loads(body.decode("utf-8-sig", "replace"), parse_int=str)
-    except (ValueError, RecursionError):
-        return None
-
-
 # --- 8. The target: what is run, and what it looks like before ------------------------------------
-
-
-class Target(NamedTuple):
-    """What the trigger is for, and the note: what is there before it."""
-
-    name: str  # as it is shown
-    note: Snapshot
-    session_names: Tuple[str, ...]  # of those that must show a new backup
-    id_read_with: Tuple[str, int]  # where, and with which log-in, the task's id was read
-    remarks: Tuple[str, ...] = ()  # that belong to the verdict
-    is_chained: bool = False
-
-
-class TaskList(NamedTuple):
-    tasks: Tuple[Task, ...]  # those that were asked for
-    names: Tuple[Tuple[int, str], ...]  # id and name of all
-    read_with: Tuple[str, int] = ("", 0)  # the log-in
-
-    def name_of(self, number: int) -> str:
-        return next((name for id_, name in self.names if id_ == number), "")
-
-
-NO_TASKS = TaskList((), ())
 
 
 def find_target(csm: Csm, patience: Patience = PATIENT) -> Target:
@@ -1792,14 +1827,6 @@ def path_of_session(name: str) -> str:
 # --- 9. Verdict: what a session proves ------------------------------------------------------------
 
 
-class Noted(NamedTuple):
-    """A session as it was before: what it listed then is not new."""
-
-    server: str
-    session: Session
-    is_late: bool  # it could not be noted before the trigger: this is the first view afterwards
-
-
 class Proof(enum.Enum):
     """What one session shows of its new backup."""
 
@@ -1807,7 +1834,7 @@ class Proof(enum.Enum):
     NOT_VALID = "a new backup that is not valid yet"
     NONE = "no new backup"
     UNSEEN = "it was not seen in the last look"
-    UNPROVABLE = "it was not noted before, and shows no backup since the first view of it"
+    UNPROVABLE = "it was not noted before, or lists a backup without a time that can be read"
 
 
 SHOWN = (Proof.VALID, Proof.NOT_VALID)
@@ -1844,7 +1871,8 @@ def proof_of(noted: Optional[Noted], view: Optional[Session], earliest: float, p
         return Proof.VALID
     if found:
         return Proof.NOT_VALID
-    return Proof.UNPROVABLE if noted.is_late else Proof.NONE
+    is_timed = all(each.seconds for each in unnoted_backups(noted.session, view))
+    return Proof.UNPROVABLE if noted.is_late or not is_timed else Proof.NONE
 
 
 def is_backed_up(proofs: Tuple[Proof, ...]) -> bool:
@@ -1900,9 +1928,11 @@ class Evidence(NamedTuple):
     """What all looks since the note have shown, taken together."""
 
     updated_at: float  # when the last look ended, answered or not, or a trigger was answered
-    last_look: Snapshot  # those aside that did not list the task
+    last_look: Snapshot  # those aside that did not list the task; its server: the last that did
     noted: Tuple[Optional[Noted], ...]
     last_message: Message  # that was seen; at first the note's
+    told_by: str  # the server that showed it
+    last_ran: float = 0.0  # the latest start of the task that was told; 0: none
     has_spoken: bool = False  # the run: `last_message` is its own
     earlier_message: Message = NO_MESSAGE  # of the run, the last with another id than that
     errors: Tuple[Message, ...] = ()  # messages of this run that tell of an error
@@ -1911,9 +1941,11 @@ class Evidence(NamedTuple):
     ended_at: Optional[float] = None  # the first look at its end, or the last new message then
     proofs: Tuple[Proof, ...] = ()  # of each session, in the last look
     has_backups: bool = False  # when all were seen last, each showed a new one, valid or not
+    bare_since: Optional[float] = None  # the first look of those in a row that show none of one
     backed_since: Optional[float] = None  # the first look of those in a row that show the proof
     severe_since: Optional[float] = None  # the first view of those in a row that show Severe
     severe_for: float = 0.0  # from that one to the last one
+    was_severe: bool = False  # a joined run has left it so
     sent_at: float = NEVER  # the last trigger
     looked: float = 0.0  # seconds of looks that worked, since the last trigger or its answer
     blind: float = 0.0  # seconds of looks that CSM answered without showing the target
@@ -1926,6 +1958,10 @@ class Evidence(NamedTuple):
 
     def has_proof_for(self, seconds: float) -> bool:
         return self.backed_since is not None and self.last_look.at - self.backed_since >= seconds
+
+    def is_bare_for(self, seconds: float) -> bool:
+        """A list that lacks a backup for once was seen."""
+        return self.bare_since is not None and self.last_look.at - self.bare_since >= seconds
 
     def has_looked_for(self, seconds: float, pace: Pace) -> bool:
         """Was CSM looked at for one request timeout, and those seconds besides? A session that
@@ -1940,7 +1976,15 @@ class Evidence(NamedTuple):
 def first_evidence(note: Snapshot) -> Evidence:
     """Nothing is known but the note."""
     noted = tuple(noted_in_time(note.server, view) for view in note.sessions)
-    return Evidence(note.at, note, noted, last_noted(note), proofs=proofs_unseen(noted))
+    return Evidence(
+        updated_at=note.at,
+        last_look=note,
+        noted=noted,
+        last_message=last_noted(note),
+        told_by=note.server,
+        last_ran=note.task.last_ran if note.task is not None else 0.0,
+        proofs=proofs_unseen(noted),
+    )
 
 
 def noted_in_time(server: str, view: Optional[Session]) -> Optional[Noted]:
@@ -1950,8 +1994,8 @@ def noted_in_time(server: str, view: Optional[Session]) -> Optional[Noted]:
 
 
 def last_noted(note: Snapshot) -> Message:
-    """Where none is listed, what is not later than the note is still not of the run: lists that are
-    empty for a moment were seen."""
+    """Where none is listed, a message with a time is of the run only if it is later than the note:
+    lists that are empty for a moment were seen."""
     if note.task is not None and note.task.messages:
         return note.task.last_message
     return Message(note.earliest, "")
@@ -1964,24 +2008,33 @@ def proofs_unseen(noted: Tuple[Optional[Noted], ...]) -> Tuple[Proof, ...]:
 def observe(
     note: Snapshot, seen: Evidence, look: Snapshot, refusal: Optional[str], pace: Pace
 ) -> Evidence:
-    """Add a look that CSM answered. One that does not list the task shows nothing, not even that
-    time has passed."""
+    """Add a look that CSM answered. One that does not show the target counts for no server."""
     if len(look.sessions) != len(note.sessions):
         raise ValueError("a look at other sessions proves nothing")
-    passed = look.at - seen.updated_at
-    if note.task is not None and look.task is None:
-        return seen._replace(updated_at=look.at, blind=seen.blind + passed, unanswered=0)
     views = usable_views(seen, look)
-    if look.task is None and not any(views):
-        seen = seen._replace(blind=seen.blind + passed)
-    else:
-        is_same_server = look.server == seen.last_look.server
-        looked = seen.looked + min(passed, pace.counted) if is_same_server else 0.0
-        seen = seen._replace(looked=looked, seen_since_sent=True)
+    is_blind = look.task is None and (note.task is not None or not any(views))
+    if is_blind:
+        return observe_nothing(note, seen, look)
+    passed = look.at - seen.updated_at
+    is_same_server = look.server == seen.last_look.server
+    looked = seen.looked + min(passed, pace.counted) if is_same_server else 0.0
+    seen = seen._replace(looked=looked, seen_since_sent=True)
     seen = observe_sessions(note, seen, look, views, pace)
     seen = observe_task(note, seen, look, refusal)
     seen = observe_mute_task(note, seen, look, pace)
     return seen._replace(updated_at=look.at, last_look=look, unanswered=0, must_look=False)
+
+
+def observe_nothing(note: Snapshot, seen: Evidence, look: Snapshot) -> Evidence:
+    """CSM has answered, and did not show the target. Of a session nothing else is looked at, so
+    that it tells at least that the session cannot be seen now."""
+    blind = seen.blind + look.at - seen.updated_at
+    seen = seen._replace(updated_at=look.at, blind=blind, unanswered=0)
+    if note.task is not None:
+        return seen
+    last_look = look._replace(server=seen.last_look.server)
+    seen = seen._replace(last_look=last_look, must_look=False)
+    return observe_proofs(seen, proofs_unseen(seen.noted), look.at)
 
 
 def usable_views(seen: Evidence, look: Snapshot) -> Tuple[Optional[Session], ...]:
@@ -1997,16 +2050,24 @@ def observe_sessions(
     noted = tuple(with_late_note(old, view, look.server) for old, view in pairs)
     rows = zip(noted, views)
     proofs = tuple(proof_of(own, view, note.earliest, pace) for own, view in rows)
-    has_backups = seen.has_backups
-    if Proof.UNSEEN not in proofs:
-        has_backups = bool(proofs) and all(each in SHOWN for each in proofs)
     is_trace = note.task is None and any(each in SHOWN for each in proofs)
     seen = observe_severe(seen._replace(noted=noted), views, look.at)
+    seen = observe_proofs(seen, proofs, look.at)
+    return seen._replace(has_begun=seen.has_begun or is_trace)
+
+
+def observe_proofs(seen: Evidence, proofs: Tuple[Proof, ...], at: float) -> Evidence:
+    """What is unseen leaves open whether there are backups."""
+    has_backups, bare_since = seen.has_backups, seen.bare_since
+    if Proof.UNSEEN not in proofs:
+        has_backups = bool(proofs) and all(each in SHOWN for each in proofs)
+    if Proof.NONE in proofs or Proof.UNSEEN not in proofs:
+        bare_since = since(bare_since, Proof.NONE in proofs, at)
     return seen._replace(
         proofs=proofs,
         has_backups=has_backups,
-        backed_since=since(seen.backed_since, is_backed_up(proofs), look.at),
-        has_begun=seen.has_begun or is_trace,
+        bare_since=bare_since,
+        backed_since=since(seen.backed_since, is_backed_up(proofs), at),
     )
 
 
@@ -2053,13 +2114,41 @@ def is_later(message: Message, last: Message, noted_at: float) -> bool:
     return message.id != last.id or not (last.seconds and last.text)
 
 
-def has_trace(old: Task, new: Task, added: List[Message]) -> bool:
+def comparable_messages(
+    note: Snapshot, seen: Evidence, look: Snapshot, old: Task, new: Task
+) -> Tuple[Message, ...]:
+    """Those of a look that can be told from older ones. A message without a time that another
+    server shows, or that is shown where none was noted, may be an old one in another form: it
+    counts only where its id is another one, and no start is told, or the task has started since."""
+    if look.server == seen.told_by and seen.last_message.text:
+        return new.messages
+    may_tell = not new.last_ran or shows_run(note, seen, old, new)
+    other = [each for each in new.messages if each.id != seen.last_message.id] if may_tell else []
+    return tuple(each for each in new.messages if each.seconds or each in other)
+
+
+def shows_run(note: Snapshot, seen: Evidence, old: Task, new: Task) -> bool:
+    """Is the start that it tells the run's? A server that takes over may be behind."""
+    if new.last_ran + SAME_START < seen.last_ran:
+        return False
+    is_known = old.running and abs(new.last_ran - old.last_ran) < SAME_START
+    return is_known or has_started_since(note, old, new)
+
+
+def has_started_since(note: Snapshot, old: Task, new: Task) -> bool:
+    """A start where none was noted may be an old one: CSM's own clock tells."""
+    if old.last_ran:
+        return new.last_ran >= old.last_ran + SAME_START
+    return new.last_ran > 0 and new.last_ran >= note.earliest
+
+
+def has_trace(note: Snapshot, old: Task, new: Task, added: List[Message]) -> bool:
     """Is there a run since the note? An error alone may be the one with which it was refused."""
     if any(each.id in RUN_IDS for each in added):
         return True
     if new.running and not old.running:
         return True
-    return new.last_ran > old.last_ran
+    return has_started_since(note, old, new)
 
 
 def observe_task(
@@ -2070,28 +2159,52 @@ def observe_task(
     old, new = note.task, look.task
     if old is None or new is None:
         return seen
-    shown = tuple(each for each in new.messages if each.id != refusal)
+    messages = comparable_messages(note, seen, look, old, new)
+    shown = tuple(each for each in messages if each.id != refusal)
     added = list(messages_since(seen.last_message, shown, note.earliest))
-    begun = seen.has_begun or has_trace(old, new, added)
+    errors = errors_among(added) + errors_among(listed_late(note, old, shown))
+    begun = seen.has_begun or has_trace(note, old, new, added)
     first = None if added else seen.ended_at
+    seen = with_messages(seen, added, look.server)
     return seen._replace(
-        last_message=added[-1] if added else seen.last_message,
-        earlier_message=told_before(seen, added),
-        has_spoken=seen.has_spoken or bool(added),
-        errors=tuple(dict.fromkeys((*seen.errors, *errors_told(old, shown, added)))),
+        last_ran=max(seen.last_ran, new.last_ran),
+        errors=tuple(dict.fromkeys((*seen.errors, *errors))),
         has_begun=begun,
         ended_at=since(first, begun and not new.running, look.at),
     )
 
 
-def errors_told(old: Task, shown: Tuple[Message, ...], added: List[Message]) -> Tuple[Message, ...]:
-    """In a list without times the place tells little: an error that is listed more often than in
-    the note is of the run, even where the last message reads the same."""
-    more: List[Message] = []
-    if len(old.messages) > 1 and len(shown) > 1:
-        noted, listed = collections.Counter(old.messages), collections.Counter(shown)
-        more = [each for each in shown if not each.seconds and listed[each] > noted[each]]
-    return tuple(each for each in (*added, *more) if each.is_error)
+def with_messages(seen: Evidence, added: List[Message], server: str) -> Evidence:
+    if not added:
+        return seen
+    return seen._replace(
+        last_message=added[-1],
+        told_by=server,
+        earlier_message=told_before(seen, added),
+        has_spoken=True,
+    )
+
+
+def errors_among(messages: List[Message]) -> List[Message]:
+    return [each for each in messages if each.is_error]
+
+
+def listed_late(note: Snapshot, old: Task, shown: Tuple[Message, ...]) -> List[Message]:
+    """The place in a list tells little: a message may be listed before some that were seen already.
+    One that is listed more often than in the note is of the run if its time is later than that;
+    without times, even where the last message reads the same."""
+    more = more_often_in(shown, old.messages)
+    noted_at = last_noted(note).seconds or note.earliest
+    timed = [each for each in more if each.seconds > noted_at]
+    if len(old.messages) < 2 or len(shown) < 2:
+        return timed
+    return timed + [each for each in more if not each.seconds]
+
+
+def more_often_in(shown: Tuple[Message, ...], noted: Tuple[Message, ...]) -> List[Message]:
+    before = collections.Counter(each.key for each in noted)
+    now = collections.Counter(each.key for each in shown)
+    return [each for each in shown if now[each.key] > before[each.key]]
 
 
 def told_before(seen: Evidence, added: List[Message]) -> Message:
@@ -2155,7 +2268,7 @@ def is_proven(note: Snapshot, seen: Evidence, pace: Pace) -> bool:
 
 def failure_of(note: Snapshot, seen: Evidence, pace: Pace) -> Optional[Verdict]:
     """What shows that the run has failed. A run that goes on may still bring the backup."""
-    if seen.severe_for >= pace.settle:
+    if seen.severe_for >= pace.settle and (not seen.was_severe or seen.ended_at is not None):
         return Verdict.SEVERE
     if note.task is None or seen.ended_at is None:
         return None
@@ -2167,8 +2280,12 @@ def failure_of(note: Snapshot, seen: Evidence, pace: Pace) -> Optional[Verdict]:
 
 
 def last_of_run(seen: Evidence) -> Message:
-    """One without a time that did not change may be this run's, or the one of before."""
-    return seen.last_message if seen.has_spoken or seen.last_message.is_timeless else NO_MESSAGE
+    """One without a time that did not change may be this run's, or the one of before. So may one in
+    another form that has the id of that: the run must have told some."""
+    if seen.has_spoken or seen.last_message.is_timeless:
+        return seen.last_message
+    shown = seen.last_look.task.last_message if seen.last_look.task is not None else NO_MESSAGE
+    return NO_MESSAGE if shown.key == seen.last_message.key or shown.seconds else shown
 
 
 def has_surely_ended(note: Snapshot, seen: Evidence, pace: Pace) -> bool:
@@ -2202,8 +2319,13 @@ def judge_missing(note: Snapshot, seen: Evidence, is_chained: bool, pace: Pace) 
         return Verdict.NO_SESSION
     if is_chained or not seen.has_ended_for(pace.grace):
         return Verdict.OPEN
+    return judge_without_proof(seen, pace)
+
+
+def judge_without_proof(seen: Evidence, pace: Pace) -> Verdict:
+    """The run has ended a while ago."""
     if Proof.NONE in seen.proofs:
-        return Verdict.NO_BACKUP
+        return Verdict.NO_BACKUP if seen.is_bare_for(pace.settle) else Verdict.OPEN
     return Verdict.NOT_NOTED if Proof.UNPROVABLE in seen.proofs else Verdict.OPEN
 
 
@@ -2301,8 +2423,20 @@ def joined(run: RunState) -> RunState:
     """The run is somebody else's; of the time for it, half is for the first one."""
     half_at = run.half_at or (run.seen.updated_at + run.deadline) / 2
     errors = run.seen.errors or errors_since_start(run.seen.last_look.task, run.refusal)
-    seen = run.seen._replace(has_begun=True, errors=errors)
+    has_spoken = run.seen.has_spoken or has_spoken_before(run.note.task, run.refusal)
+    seen = run.seen._replace(has_begun=True, errors=errors, has_spoken=has_spoken)
     return run._replace(phase=Phase.JOINED, seen=seen, half_at=half_at)
+
+
+def has_spoken_before(task: Optional[Task], refusal: Optional[str]) -> bool:
+    """Is the noted message one of the run that was under way then? Without a time it is taken for
+    that, until the run tells another one; but its last one it is not."""
+    if task is None or not task.running:
+        return False
+    last = task.last_message
+    if last.id in ("", FINISHED, refusal):
+        return False
+    return last.seconds >= task.last_ran > 0 if last.seconds else True
 
 
 def errors_since_start(task: Optional[Task], refusal: Optional[str]) -> Tuple[Message, ...]:
@@ -2466,7 +2600,7 @@ def is_another_run(run: RunState, look: Snapshot) -> bool:
         return False
     if look.task is None or run.seen.last_look.task is None:
         return False
-    return look.task.last_ran > run.seen.last_look.task.last_ran
+    return look.task.last_ran >= run.seen.last_ran + SAME_START and run.seen.last_ran > 0
 
 
 def as_patience_ends(run: RunState, pace: Pace) -> RunState:
@@ -2493,8 +2627,10 @@ def noted_anew(run: RunState, look: Snapshot) -> RunState:
     """The task is noted anew, its sessions are not: a backup that the joined run made is new, if it
     is listed late."""
     note = run.note._replace(server=look.server, task=look.task)
-    noted = run.seen.noted
-    seen = first_evidence(look)._replace(noted=noted, proofs=proofs_unseen(noted))
+    noted, was_severe = run.seen.noted, run.seen.severe_since is not None
+    seen = first_evidence(look)._replace(
+        noted=noted, proofs=proofs_unseen(noted), was_severe=was_severe
+    )
     if look.task is None or not look.task.messages:
         seen = seen._replace(last_message=run.seen.last_message)
     return run._replace(note=note, seen=seen, refusal=None)
@@ -2651,11 +2787,19 @@ def problem_with_run(run: RunState, verdict: Verdict, pace: Pace) -> Optional[Pr
     """A joined run that brought no backup is followed by our own trigger, however it went."""
     if run.phase is Phase.JOINED and not run.seen.has_backups:
         return None
+    if verdict is Verdict.ERROR and may_be_listed(run.seen, pace):
+        return None
     if verdict in FAILED:
         return BackupFailed(words_of(verdict, run, pace))
     if verdict in UNPROVABLE:
         return OutcomeUnknown(words_of(verdict, run, pace))
     return None
+
+
+def may_be_listed(seen: Evidence, pace: Pace) -> bool:
+    """The run told of an error, and has just ended: is there a backup all the same?"""
+    is_open = Proof.NONE in seen.proofs or Proof.UNSEEN in seen.proofs
+    return is_open and not seen.has_ended_for(pace.settle)
 
 
 def problem_with_refusal(run: RunState, pace: Pace) -> Optional[Problem]:
@@ -2689,11 +2833,13 @@ def pause_before_look(run: RunState, waited: float, pace: Pace) -> float:
 
 
 def must_view_sessions(run: RunState, task: Optional[Task], unseen_for: float, pace: Pace) -> bool:
-    """While a task runs, it alone is looked at, its sessions now and then, both at its end. A
-    session that is not noted yet is part of every look."""
-    if task is None or not task.running:
+    """While a task runs, or is looked for, it alone is looked at, its sessions now and then, both
+    at its end. A session that is not noted yet is part of every look; so are those of a task that
+    shows nothing of its own."""
+    if task is None or None in run.seen.noted or unseen_for >= pace.longest_pause:
         return True
-    return None in run.seen.noted or unseen_for >= pace.longest_pause
+    is_looked_for = run.phase is Phase.IN_DOUBT and not task.is_mute
+    return not task.running and not is_looked_for
 
 
 # --- 11. The loop: it carries the steps out -------------------------------------------------------
@@ -2765,6 +2911,8 @@ class Follower:
         self.open_triggers: List[Tuple[int, Sent]] = []  # number of a trigger, and its request
         self.id_read_with = target.id_read_with  # the log-in with which the task's id was read last
         self.paths = self._paths()
+        self.asked_server = target.note.server  # the one that answered last about the target
+        self.asked_at = self.now()
         self.last_views = target.note.sessions  # of each session the last one
         self.viewed_at = self.now()
         self.role_at = self.now()
@@ -2825,42 +2973,50 @@ class Follower:
     def must_leave(self) -> bool:
         """In doubt, and this server does not tell that it is the active one of the pair: the next
         trigger goes to the other one, once."""
-        if self.run.phase is not Phase.IN_DOUBT or self.has_left:
+        if self.run.phase is not Phase.IN_DOUBT or self.has_left or len(self.csm.servers) < 2:
             return False
-        return len(self.csm.servers) > 1 and self.csm.ask_role() is not Role.ACTIVE
+        return self.csm.role_here() is not Role.ACTIVE
 
     def is_confirmed(self) -> bool:
-        """The target was looked at on this server; of a task, its name and id were read since the
-        log-in there."""
-        is_same = self.run.seen.last_look.server == self.csm.server
-        if not self.csm.is_logged_in or not is_same:
+        """This server answered about the target last, and where a trigger is in doubt not long ago:
+        it may have been away since. Of a task, name and id were read since the log-in there."""
+        if not self.csm.is_logged_in or self.asked_server != self.csm.server:
             return False
-        return self.run.note.task is None or self.id_read_with == self.csm.login_here
+        is_old = self.now() > self.asked_at + self.pace.request_timeout
+        if is_old and self.run.phase is Phase.IN_DOUBT:
+            return False
+        if self.run.note.task is None:
+            return True
+        is_same = self.run.seen.last_look.server == self.csm.server
+        return is_same and self.id_read_with == self.csm.login_here
 
     def confirm(self) -> None:
-        """Read the task's id anew: its sessions are not needed for that. While nothing is in doubt,
-        what hinders a log-in ends the call, as it did before."""
-        found: Optional[Snapshot] = None
+        """Log in, and ask this server for the target. While nothing is in doubt, what hinders a
+        log-in ends the call, as it did before."""
         if self.run.phase is Phase.IDLE:
             self.csm.log_in()
         is_same = self.run.seen.last_look.server == self.csm.server
         if self.run.phase is Phase.IDLE and not is_same:
             self.adopt(self.target_here())
             return
+        if self.run.note.task is not None:
+            self.take_look(self.look_at_task())
+        elif self.run.phase is Phase.IN_DOUBT:
+            self.take_look(self.look())
+        else:
+            self.note_answer()  # to the log-in: it is looked at already
+
+    def look_at_task(self) -> Optional[Snapshot]:
+        """Read its id anew: its sessions are not needed for that."""
         try:
-            self.csm.try_log_in()
-            if self.run.note.task is None and is_same:
-                return
             task = self.read_task()
         except NotProcessed as fault:
-            found = self.after_fault(fault)
-        else:
-            is_missing = task is None and self.run.note.task is not None
-            self.failures = self.failures + 1 if is_missing else 0
-            if is_missing:
-                self.tell_fault(NoUse(f"{self.csm.server} does not show the task"))
-            found = snapshot(self.csm, self.csm.server, task, self.no_views())
-        self.take_look(found)
+            return self.after_fault(fault)
+        self.note_answer()
+        self.failures = self.failures + 1 if task is None else 0
+        if task is None:
+            self.tell_fault(NoUse(f"{self.csm.server} does not show the task"))
+        return snapshot(self.csm, self.csm.server, task, self.no_views())
 
     def take_answers(self) -> None:
         for number, sent in tuple(self.open_triggers):
@@ -2921,6 +3077,7 @@ class Follower:
             views = self.read_sessions(task)
         except NotProcessed as fault:
             return self.after_fault(fault)
+        self.note_answer()
         self.failures = 0
         if self.run.note.task is not None and task is None:
             self.tell_fault(NoUse(f"{self.csm.server} does not show the task"))
@@ -2929,6 +3086,8 @@ class Follower:
     def after_fault(self, fault: NotProcessed) -> Optional[Snapshot]:
         """An answer that is of no use shows nothing, and yet CSM has answered."""
         self.failures += 1
+        if not fault.is_silence:
+            self.note_answer()
         self.silent_server = "" if isinstance(fault, HeldBack) else self.csm.server
         self.tell_fault(fault)
         nothing = snapshot(self.csm, self.csm.server, None, self.no_views())
@@ -2940,6 +3099,10 @@ class Follower:
             self.ways_failed = 0
             self.csm.next_server()
         return None if fault.is_silence else nothing
+
+    def note_answer(self) -> None:
+        """The server in use has answered about the target, be it of use or not."""
+        self.asked_server, self.asked_at = self.csm.server, self.now()
 
     def tell_fault(self, fault: NotProcessed) -> None:
         self.faults = (*self.faults[:1], str(fault))
@@ -3020,11 +3183,14 @@ class Follower:
 
     def move(self) -> None:
         """To the other server, because this one has refused. Where it is no help, back again."""
+        left = self.csm.server
         self.csm.next_server()
         target = self.target_here()
         self.adopt(target)
         if target is None:
             self.run = after_move(self.run, None, self.pace)
+        else:
+            self.csm.doubt_role(left)
 
     def target_here(self) -> Optional[Target]:
         """Find and note the target on this server: ids belong to the server that told them. None:
@@ -3032,7 +3198,7 @@ class Follower:
         here = self.csm.server
         patience = Patience(until=until_noted(self.csm), may_move=False)
         try:
-            if self.run.triggers and self.csm.is_standby(patience.until):
+            if self.run.triggers and self.is_standby(patience.until):
                 return None
             target = find_target(self.csm, patience)
         except (NotFound, NotProcessed) as problem:
@@ -3043,6 +3209,10 @@ class Follower:
         is_same = is_same_target(target, self.target)
         return target if self.csm.server == here and (is_same or not self.run.triggers) else None
 
+    def is_standby(self, until: float) -> bool:
+        """Not where both say so: then CSM's answer to a trigger decides."""
+        return self.csm.asks_role and self.csm.role_here(until) is Role.STANDBY
+
     def adopt(self, target: Optional[Target]) -> None:
         """Go on with the target as it is on the server in use. None: on the other server."""
         if target is None:
@@ -3051,6 +3221,7 @@ class Follower:
         self.run = after_move(self.run, target.note, self.pace)
         self.target, self.last_views = target, target.note.sessions
         self.id_read_with, self.paths = target.id_read_with, self._paths()
+        self.note_answer()
 
     def with_faults(self, problem: Problem) -> Problem:
         """What hinders the looking at the end belongs to an end that is no answer of CSM's."""
@@ -3509,9 +3680,11 @@ def phase_of_started(run: RunState, pace: Pace) -> Tuple[str, float]:
         return f"waiting for the {kind} to end", run.deadline
     if Proof.NOT_VALID in run.seen.proofs:
         return "waiting until CSM calls the backup valid", run.deadline
+    grace_ends = ended_at + pace.grace
+    until = grace_ends if run.seen.updated_at < grace_ends else run.deadline
     if is_backed_up(run.seen.proofs):
-        return "waiting for the run's last message", ended_at + pace.grace
-    return "the run has ended: waiting for its backup", ended_at + pace.grace
+        return "waiting for the run's last message", until
+    return "the run has ended: waiting for its backup", until
 
 
 def message_of_run(run: RunState) -> Message:
@@ -3710,9 +3883,14 @@ def words_of_none(note: Snapshot, seen: Evidence, pace: Pace) -> str:
     return f"{words}; {newest.id} is listed now and too old to be new: {clocks}"
 
 
+NOT_NOTED = "a session could not be noted before the trigger"
+
+
 def words_of_unprovable(seen: Evidence) -> str:
     """What there is may be from before the trigger, or not."""
-    words = "it cannot be proven: a session could not be noted before the trigger"
+    is_noted = all(each is not None and not each.is_late for each in seen.noted)
+    reason = "the time of a backup cannot be read" if is_noted else NOT_NOTED
+    words = f"it cannot be proven: {reason}"
     listed: List[Backup] = []
     for _, view in seen_with(seen, Proof.UNPROVABLE):
         listed += view.backups
@@ -3828,22 +4006,40 @@ def text_of_taken(code: ExitCode, progress: Progress) -> str:
     if progress.started == "no":
         return "nothing was started"
     if any(each.backup for each in progress.sessions):
-        return f"backup TAKEN ({text_of_backups(progress)}){text_of_others(progress)}"
+        return f"backup TAKEN ({text_of_backups(progress)}){text_of_others(code, progress)}"
     proofs = progress.run.seen.proofs if progress.run is not None else ()
     is_blind = code is ExitCode.FAILED and Proof.UNSEEN in proofs
     if not progress.sessions or unseen_names(progress) or is_blind:
         return "whether a backup was taken cannot be seen"
-    return "NO backup" if code is ExitCode.FAILED else "no new backup was seen"
+    return "NO backup" if is_over(code, progress) else "no new backup was seen"
 
 
-def text_of_others(progress: Progress) -> str:
+def is_over(code: ExitCode, progress: Progress) -> bool:
+    """Has it failed, so that no backup can come any more? A task that turns Severe may go on."""
+    is_task = progress.run is not None and progress.run.note.task is not None
+    return code is ExitCode.FAILED and (has_ended(progress) or not is_task)
+
+
+def has_ended(progress: Progress) -> bool:
+    return progress.run is not None and progress.run.seen.ended_at is not None
+
+
+def text_of_others(code: ExitCode, progress: Progress) -> str:
     """Of the sessions that show no new backup, where another one does."""
-    unseen = unseen_names(progress)
+    unseen = unseen_names(progress) + unseen_at_last(progress)
     names = [each.name for each in progress.sessions if not each.backup]
     none = ", ".join(f'"{each}"' for each in names if each not in unseen)
     unknown = ", ".join(f'"{each}"' for each in names if each in unseen)
-    text = f"; NO backup in session {none}" if none else ""
+    word = "NO backup" if is_over(code, progress) else "no new backup was seen"
+    text = f"; {word} in session {none}" if none else ""
     return text + (f"; whether in session {unknown} cannot be seen" if unknown else "")
+
+
+def unseen_at_last(progress: Progress) -> List[str]:
+    """The sessions that the last look did not show."""
+    proofs = progress.run.seen.proofs if progress.run is not None else ()
+    pairs = zip(progress.sessions, proofs)
+    return [shown.name for shown, proof in pairs if proof is Proof.UNSEEN]
 
 
 def unseen_names(progress: Progress) -> List[str]:
@@ -3858,11 +4054,13 @@ def is_unseen(shown: Shown, noted: Optional[Noted]) -> bool:
 
 
 def text_of_next(code: ExitCode, progress: Progress) -> str:
-    if progress.started == "no" or code is ExitCode.FAILED:
+    if progress.started == "no" or is_over(code, progress):
         return ""
-    if progress.started == "yes":
-        return "CSM goes on with what was started: look there first"
-    return "it is not known whether it was started: look in CSM before another run"
+    if progress.started != "yes":
+        return "it is not known whether it was started: look in CSM before another run"
+    if has_ended(progress):
+        return "the run has ended: look in CSM before another one"
+    return "CSM goes on with what was started: look there first"
 
 
 def warnings_about(progress: Progress) -> List[str]:
@@ -3876,7 +4074,7 @@ def warnings_about(progress: Progress) -> List[str]:
     for shown in progress.sessions:
         if lacks_copy_sets(shown):
             found.append(f"copy sets differ: {copy_sets(shown)}")
-    return found
+    return list(dict.fromkeys(found))
 
 
 def line_of(result: Result, output: Output) -> str:

@@ -157,7 +157,7 @@ CASES = [
     Case("not_csm", (*ONE, "-t", TASK), code=3, triggers=0, told=("unreachable", "302")),
     Case(
         "trigger_in_doubt",
-        (*ONE, "-t", TASK, "--request-timeout", "2"),
+        (*ONE, "-S", SESSION, "--request-timeout", "2"),
         code=8,
         triggers=2,
         told=("unknown", "500", "no trace of a run", "2 triggers"),

@@ -546,8 +546,16 @@ def test_each_server_is_told_once_with_its_last_fault() -> None:
     tries = c.Tries(0.0).after("a", c.NoUse("1")).after("b", c.Denied("2"))
     tries = tries.after("a", c.Denied("3"))
     assert (tries.text(), tries.tried) == ("2; 3", 3)
-    assert [tries.firm_of(each) for each in "abc"] == [1, 1, 0]
-    assert tries.after("a", c.Denied("4")).firm_of("a") == 2
+    assert [tries.faults_of(each).firm for each in "abc"] == [1, 1, 0]
+    assert not tries.is_firm("a")
+    assert tries.after("a", c.Denied("4")).is_firm("a")
+
+
+def test_two_refusals_of_different_things_are_not_one_that_was_told_twice() -> None:
+    tries = c.Tries(0.0).after("a", c.LoginRefused("log-in")).after("a", c.Denied("read"))
+    assert not tries.is_firm("a")
+    assert not tries.after("a", c.NoUse("500")).is_firm("a")
+    assert tries.after("a", c.NoUse("500")).after("a", c.Denied("read")).is_firm("a")
 
 
 def test_an_odd_reply_is_of_no_use() -> None:

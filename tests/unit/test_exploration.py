@@ -204,7 +204,7 @@ def after_look(world: World, facts: Facts, letter: Letter) -> Facts:
     moved = letter.server != facts.server
     worked = world.target == "task" or any(each != "unseen" for each in letter.views)
     if not worked:
-        return facts._replace(blind=min(facts.blind + letter.pause, TEN), server=letter.server)
+        return facts._replace(blind=min(facts.blind + letter.pause, TEN))
     quiet = 0.0 if moved else min(facts.quiet + min(letter.pause, PACE.counted), TEN)
     return facts._replace(quiet=quiet, seen=True, server=letter.server)
 
@@ -378,12 +378,17 @@ def canonical(run: Any, facts: Facts) -> Tuple[Any, Facts]:
         updated_at=0.0,
         last_look=now,
         last_message=last,
+        told_by=look.server,
+        last_ran=now.task.last_ran if now.task is not None else 0.0,
         errors=seen.errors[:1],
         earlier_message=seen.earlier_message._replace(seconds=NOTED - 1)
         if seen.earlier_message.text
         else seen.earlier_message,
         ended_at=clipped(None if ended is None else ended + shift, now_at, PACE.grace),
         backed_since=clipped(None if backed is None else backed + shift, now_at, PACE.settle),
+        bare_since=clipped(
+            None if seen.bare_since is None else seen.bare_since + shift, now_at, PACE.settle
+        ),
         severe_since=clipped(
             None if seen.severe_since is None else seen.severe_since - at, 0.0, 2.0
         ),

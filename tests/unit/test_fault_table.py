@@ -76,7 +76,7 @@ KINDS = (
     ("WrongServer", 3, True, True),
     ("NotCsm", 3, True, True),
     ("LoginRefused", 4, True, True),
-    ("HeldBack", 4, True, True),
+    ("HeldBack", 4, False, True),
     ("Denied", 6, True, True),
     ("TokenLost", 6, False, True),
     ("Standby", 6, False, True),

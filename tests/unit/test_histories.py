@@ -832,7 +832,7 @@ BACKUP = [
     (
         "chain with -S: an error",
         IDLE,
-        [ACCEPTED, snap(1, "ME", "")],
+        [ACCEPTED, snap(1, "ME", ""), snap(6, "ME", "")],
         1,
         SEVEN,
         {"is_chained": True},
@@ -2113,7 +2113,7 @@ JOIN = [
     (
         "no wait, lost, failed already",
         IDLE,
-        ["lost", snap(1, "ME", "")],
+        ["lost", snap(1, "ME", ""), snap(6, "ME", "")],
         1,
         SEVEN,
         {"no_wait": True},
@@ -2280,7 +2280,7 @@ MORE = [
     (
         "an untimed message where none was",
         snap(0, "Q0", ""),
-        [ACCEPTED, snap(1, "QBs", ""), snap(2, "QBf", "v")],
+        [ACCEPTED, snap(1, "QMBs", ""), snap(2, "QMBf", "v")],
         1,
         "DONE",
         {},
@@ -2678,6 +2678,8 @@ def test_the_first_evidence() -> None:
         last_look=note,
         noted=(noted, None),
         last_message=OLD,
+        told_by="A",
+        last_ran=note.task.last_ran,
         has_spoken=False,
         earlier_message=c.NO_MESSAGE,
         errors=(),
@@ -2686,9 +2688,11 @@ def test_the_first_evidence() -> None:
         ended_at=None,
         proofs=(c.Proof.UNSEEN, c.Proof.UNPROVABLE),
         has_backups=False,
+        bare_since=None,
         backed_since=None,
         severe_since=None,
         severe_for=0.0,
+        was_severe=False,
         sent_at=c.NEVER,
         looked=0.0,
         blind=0.0,
@@ -3079,7 +3083,8 @@ def test_a_run_that_went_on_already_is_no_trace_of_ours() -> None:
 )
 def test_traces(old: str, new: str, added: str, is_trace: bool) -> None:
     messages = [c.Message(*MESSAGES[each]) for each in added]
-    assert c.has_trace(snap(0, old).task, snap(1, new).task, messages) is is_trace
+    note = snap(0, old)
+    assert c.has_trace(note, note.task, snap(1, new).task, messages) is is_trace
 
 
 times = st.integers(0, 6)

@@ -53,6 +53,7 @@ def progress_of(
     task: Any = TASK,
     remarks: Tuple[str, ...] = (),
     said: Any = c.NO_MESSAGE,
+    has_ended: bool = False,
 ) -> Any:
     """A call that has got so far; `views` is what the sessions show now."""
     clock = StandingClock(NOON)
@@ -64,6 +65,7 @@ def progress_of(
     rows = zip(run.seen.noted, views)
     proofs = tuple(c.proof_of(old, view, note.earliest, PACE) for old, view in rows)
     seen = run.seen._replace(last_message=said, has_spoken=bool(said.text), proofs=proofs)
+    seen = seen._replace(ended_at=5.0 if has_ended else None)
     run = run._replace(phase=c.Phase[phase], triggers=triggers, seen=seen)
     progress.server = "csm1:9559"
     progress.tasks = (task,) if task else ()
@@ -95,8 +97,10 @@ def ended(progress: Any, outcome: str = "verified", text: str = "after 7 s") -> 
     [
         (progress_of(session("one", VALID)), "BackupFailed", "backup TAKEN (1700000010 of new"),
         (progress_of(session("one", INVALID)), "OutcomeUnknown", "backup TAKEN (1700000010 of new"),
-        (progress_of(session("one")), "BackupFailed", "NO backup;"),
+        (progress_of(session("one"), has_ended=True), "BackupFailed", "NO backup;"),
         (progress_of(session("one")), "OutcomeUnknown", "no new backup was seen;"),
+        (progress_of(session("one")), "BackupFailed", "no new backup was seen;"),
+        (progress_of(session("one"), task=None), "BackupFailed", "NO backup;"),
         (progress_of(session("one"), noted=(None,)), "BackupFailed", "whether a backup was taken"),
         (progress_of(None, noted=(None,)), "OutcomeUnknown", "whether a backup was taken cannot"),
         (progress_of(None), "BackupFailed", "whether a backup was taken cannot be seen;"),
@@ -119,11 +123,23 @@ def test_what_stands_first(progress: Any, kind: str, first: str) -> None:
 
 
 def test_one_of_two_was_taken() -> None:
-    progress = progress_of(session("one", VALID), session("two"), session("three"))
-    assert failed(progress).text.startswith(
-        'backup TAKEN (1700000010 of new time, copy sets 8 of 8, valid in session "one"); '
-        'NO backup in session "two", "three"; it went wrong; task '
-    )
+    views = (session("one", VALID), session("two"), session("three"))
+    taken = 'backup TAKEN (1700000010 of new time, copy sets 8 of 8, valid in session "one"); '
+    progress = progress_of(*views, has_ended=True)
+    none = f'{taken}NO backup in session "two", "three"; it went wrong; task '
+    assert failed(progress).text.startswith(none)
+    none = f'{taken}no new backup was seen in session "two", "three"; it went wrong; task '
+    assert failed(progress, "OutcomeUnknown").text.startswith(none)
+    assert failed(progress_of(*views)).text.startswith(none)
+
+
+def test_one_of_two_was_not_seen_at_last() -> None:
+    """Its view of before the trigger is no sight of it."""
+    progress = progress_of(session("one", VALID), session("two"), has_ended=True)
+    seen = progress.run.seen._replace(proofs=(c.Proof.VALID, c.Proof.UNSEEN))
+    progress.run = progress.run._replace(seen=seen)
+    text = failed(progress, "OutcomeUnknown").text
+    assert 'in session "one"); whether in session "two" cannot be seen; it went wrong' in text
 
 
 def test_two_of_two_were_taken() -> None:
@@ -135,7 +151,7 @@ def test_two_of_two_were_taken() -> None:
 
 
 def test_the_whole_text_of_a_failure() -> None:
-    progress = progress_of(session("one"), said=SAID, remarks=("a remark",))
+    progress = progress_of(session("one"), said=SAID, remarks=("a remark",), has_ended=True)
     assert failed(progress).text == (
         "NO backup; it went wrong; IWNR2212I done; "
         'task "backup" (id 12) with session "one" on csm1:9559; a remark; '
@@ -186,6 +202,11 @@ def test_the_text_of_a_call_that_started_nothing() -> None:
             progress_of(session("one"), phase="IN_DOUBT"),
             "OutcomeUnknown",
             "it is not known whether it was started",
+        ),
+        (
+            progress_of(session("one"), has_ended=True),
+            "OutcomeUnknown",
+            "the run has ended: look in CSM before another one",
         ),
         (progress_of(session("one")), "BackupFailed", "look in CSM: a mirror may be suspended"),
         (progress_of(session("one"), task=None), "BackupFailed", "look in CSM"),
