@@ -1389,8 +1389,8 @@ class Csm:
     # A command starts something: it is sent once, and its answer may be late.
 
     def command(self, path: str, form: Optional[Form]) -> Sent:
-        """POST it, and do not wait: a Backup is answered when it is done. `Follower.send` alone
-        calls this, once a read has shown that the token is good."""
+        """POST it, and do not wait: a Backup is answered when it is done. Only `send_trigger` calls
+        this."""
         return self._start(Purpose.COMMAND, "POST", path, self.time_left(), form)
 
     def answer_to(self, sent: Sent) -> Union[Message, Problem]:
@@ -2663,7 +2663,8 @@ def after_move(run: RunState, note: Optional[Snapshot], pace: Pace) -> RunState:
     run = run._replace(other_server=is_left)
     if note is None:
         return run
-    run = run._replace(role=Role.NOT_ASKED, is_refused_here=False, refusal=None)
+    run = run._replace(role=Role.NOT_ASKED, is_refused_here=False)
+    run = run._replace(refusal=None, is_unauthorised=False)
     if run.triggers:
         return after_look(run, note, pace)
     seen = first_evidence(note)
@@ -3892,8 +3893,8 @@ def words_of_unprovable(seen: Evidence) -> str:
     reason = "the time of a backup cannot be read" if is_noted else NOT_NOTED
     words = f"it cannot be proven: {reason}"
     listed: List[Backup] = []
-    for _, view in seen_with(seen, Proof.UNPROVABLE):
-        listed += view.backups
+    for old, view in seen_with(seen, Proof.UNPROVABLE):
+        listed += unnoted_backups(old, view) if is_noted else view.backups
     if not listed:
         return words
     newest = max(listed, key=lambda each: each.seconds)

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from typing import Callable, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Iterator, List, Optional, Tuple
 
 import pytest
 
@@ -110,6 +110,47 @@ def test_both_standby(pair: Pair, target: str, standby: str) -> None:
     assert triggers_sent(first)[0].when <= triggers_sent(second)[0].when
 
 
+def test_session_is_looked_at_before_a_repeat_on_the_other_server(pair: Pair) -> None:
+    """The first has done the Backup, and does not show it; when the trigger is to go out again, it
+    vanishes. The second has taken over, and shows it at the first look."""
+    first, second = pair
+    first.inject_when(is_trigger, "reset-after")
+    view = is_view_of(SESSION)
+
+    def hide(request: Request, reply: Any) -> Any:
+        if view(request) and first.world.backups_made:
+            del reply["backupInfo"][0]["BackupResults"][0]
+        return reply
+
+    def asks_role(request: Request) -> bool:
+        return request.path.endswith("/system/ha") and bool(triggers_sent(first))
+
+    def take_over() -> None:
+        first.active = second.active = True  # what the first says is its last word, and stale
+
+    first.mutate = hide
+    with vanishing(first, asks_role, take_over):
+        result = run_inside(*server_options(first, second), "-S", SESSION)
+    check_backup(result, second)
+    assert [len(triggers_sent(each)) for each in pair] == [1, 0]
+    assert "could not be noted" not in result.text
+
+
+def test_session_is_looked_at_before_a_repeat_on_the_server_that_is_back(pair: Pair) -> None:
+    """The first has done the Backup, and was away before it could say so, for longer than a trigger
+    is looked for; the second is a standby all the time. One look shows the backup."""
+    first, second = pair
+    first.inject_when(is_trigger, "reset-after")
+    clock = JumpingClock()
+    first.on_request = lambda request: first.refuse_connections() if is_trigger(request) else None
+    second.on_arrival = lambda _: first.accept_connections() if clock.elapsed > 300 else None
+    options = ["-S", SESSION, "--request-timeout", "5"]
+    result = run_inside(*server_options(first, second), *options, clock=clock)
+    check_backup(result, first)
+    assert clock.elapsed > 300
+    assert [len(triggers_sent(each)) for each in pair] == [1, 0]
+
+
 def test_in_doubt_and_the_other_one_is_a_standby(pair: Pair) -> None:
     """The first does not tell its role for once: the other one is left at once."""
     first, second = pair
@@ -183,6 +224,22 @@ def test_first_one_vanishes_before_the_trigger(pair: Pair) -> None:
         result = run_inside(*server_options(first, second), *TARGETS["task"], "--timeout", "300")
     check_backup(result, second)
     assert [len(triggers_sent(each)) for each in pair] == [0, 1]
+
+
+def test_other_one_vanishes_for_a_moment(pair: Pair) -> None:
+    """The first has refused, as it is a standby now; the second is found, and takes no connection
+    when the trigger goes out. The first is not asked to run it again."""
+    first, second = pair
+
+    def swap() -> None:
+        first.active = False
+        second.promote()
+
+    at_first(first, is_trigger, swap)
+    with vanishing(second, is_view_of(TASK), times=2):
+        result = run_inside(*server_options(first, second), *TARGETS["task"])
+    check_backup(result, second)
+    assert [len(triggers_sent(each)) for each in pair] == [1, 1]
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -207,22 +207,25 @@ def vanishing(
     when: Callable[[Request], bool],
     action: Callable[[], Any] = lambda: None,
     seconds: float = 0.0,
+    times: Optional[int] = None,
 ) -> Iterator[None]:
     """The server answers such a request, and ends the connection; from then on it takes so long to
-    find out that no other one can be made."""
-    is_gone: List[bool] = []
+    find out that no other one can be made: for good, or so many times."""
+    fails: List[None] = []
     real: Any = connection.create_connection
 
     def create(address: Tuple[str, int], *args: Any, **options: Any) -> Any:
-        if is_gone and address[1] == csm.port:
+        if fails and address[1] == csm.port:
+            if times is not None:
+                fails.pop()
             time.sleep(seconds)
             raise ConnectionError("no route")
         return real(address, *args, **options)
 
     def vanish() -> None:
         csm.requests[-1].headers["connection"] = "close"
-        is_gone.append(True)
-        csm.active = False
+        fails.extend([None] * (times or 1))
+        csm.active = csm.active and times is not None
         action()
 
     at_first(csm, when, vanish)

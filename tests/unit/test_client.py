@@ -344,6 +344,22 @@ def test_meanwhile_the_reason_is_told_again() -> None:
     assert first.message.id == "IWNR1E"
 
 
+def test_a_log_in_that_is_held_back_is_no_second_refusal() -> None:
+    """One was refused while a trigger might have been processed. It was not: it is waited for."""
+    with Csm() as csm:
+        csm.read()
+        csm.client.may_have_started = True
+        csm.rules[PATH] = answer(status=401)
+        csm.rules[TOKENS] = answer(status=401)
+        assert [type(csm.try_to_read()) for _ in range(2)] == [c.TokenLost, c.LoginRefused]
+        del csm.rules[PATH], csm.rules[TOKENS]
+        csm.client.may_have_started = False
+        csm.client.log_in()
+    assert [each.at for each in csm.paths()][:2] == [0.0, 0.0]
+    assert len(csm.paths()) == 3
+    assert 15.0 <= csm.paths()[2].at <= 20.0
+
+
 def test_before_the_trigger_a_refused_log_in_is_believed_soon() -> None:
     """Twice, and two seconds apart."""
     with Csm() as csm:
@@ -456,6 +472,21 @@ def test_a_server_that_never_let_us_in_is_given_up_after_30_s() -> None:
             csm.client.log_in()
     assert 30.0 < csm.requests[-1].at < 60.0
     assert str(caught.value).count("one:1") == 1
+
+
+def test_a_refusal_after_an_outage_must_be_told_twice() -> None:
+    """A server that has just started answers a log-in with nothing at first."""
+
+    def late(asked: Request) -> Any:
+        if asked.at < 31:
+            return requests.ConnectionError("broken")
+        is_first = sum(each.at > 31 for each in csm.paths()) == 1
+        return answer(status=204, body=b"") if is_first else answer({"token": "good"})
+
+    with Csm() as csm:
+        csm.rules[TOKENS] = late
+        csm.client.log_in()
+        assert csm.client.is_logged_in
 
 
 def test_one_that_let_us_in_is_tried_until_the_deadline() -> None:

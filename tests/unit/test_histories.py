@@ -28,6 +28,8 @@ MESSAGES = {
     "z": (D + 12, "IWNR02212I [1:02:03 PM] zeros"),
     "h": (D + 13, "IWNR2220I"),
     "y": (D + 14, "IWNR0001E of a step"),
+    "F": (D - 3600, "IWNR2212I [1:02:03 PM CET]"),
+    "G": (D - 1, "IWNR0001E [1:02:03 PM] of a step"),
 }
 OLD = c.Message(D - 3600, "IWNR2212I")
 FIRST = c.Backup("first", "first's time", True, "8", D - 3600, "H1-B1")
@@ -41,6 +43,7 @@ BACKUPS = {
     "p": c.Backup("ahead", "ahead's time", True, "8", D + 300, "H1-B1"),
     "2": c.Backup("other sequence", "2's time", True, "8", D - 60, "H2-B2"),
     "4": c.Backup("four minutes old", "4's time", True, "8", D - 240, "H1-B1"),
+    "u": c.Backup("B-1", "u's time", True, "8", 0.0, "H1-B1"),
 }
 FATES = {
     "accepted": (c.Fate.ACCEPTED, "IWNR2211I"),
@@ -72,8 +75,9 @@ def snap(
     at: float, task: str, *sessions: str, server: str = "A", earliest: float = D, took: float = 0.0
 ) -> Any:
     """task: '' for a session; '?' not listed; else R running, M N O lastRan later and later, L
-    earlier, 0 none, Q no old message, T all messages without their times, B only the last one and
-    without its time, A waits for approval, and a letter a message."""
+    earlier, K the same to the millisecond, 0 none, Q no old message, T all messages without their
+    times, B only the last one and without its time, A waits for approval; and a letter a
+    message."""
     shown = None
     if task not in ("", "?"):
         messages = () if "Q" in task else (OLD,)
@@ -81,7 +85,7 @@ def snap(
         if "B" in task or "T" in task:
             shown_ones = messages[-1:] if "B" in task else messages
             messages = tuple(c.Message(0.0, each.text) for each in shown_ones)
-        moved = {"M": D + 1.5, "N": D + 99, "O": D + 199, "0": 0.0, "L": D - 7200}
+        moved = {"M": D + 1.5, "N": D + 99, "O": D + 199, "0": 0.0, "L": D - 7200, "K": D - 3599.6}
         ran = [moved[each] for each in task if each in moved] or [D - 3600]
         shown = c.Task(1, "t", True, "R" in task, "A" in task, ran[-1], messages)
     views = tuple(map(session, sessions))
@@ -180,6 +184,10 @@ PROTECTED, BLIND = snap(0, "q", "P"), snap(0, "", "-")
 EIGHT, SEVEN, SIX = "OutcomeUnknown", "BackupFailed", "Refused"
 PAIR = {"other_server": True}
 ACTIVE, STANDBY, NOT_TOLD = c.Role.ACTIVE, c.Role.STANDBY, c.Role.NOT_TOLD
+
+
+def others(until: int, task: str, *sessions: str) -> List[Any]:
+    return [other(at, task, *sessions) for at in range(1, until + 1, 5)]
 
 
 def other(at: float, task: str, *sessions: str) -> Any:
@@ -2132,6 +2140,220 @@ JOIN = [
 TABLE = RUN + BACKUP + NOTE + DOUBT + REFUSAL + LATE + SESSIONS + JOIN
 
 
+SIDE_BY_SIDE = [(snap, ""), (other, "-")]
+# What is told in another form, late, or not at all for once.
+FORM = [
+    (
+        "the other server words the old last message otherwise",
+        BARE,
+        ["lost", *others(36, "BF", ""), ACCEPTED],
+        2,
+        "LOOK",
+        {},
+    ),
+    (
+        "the other server words the old last message otherwise, no wait",
+        BARE,
+        ["lost", other(1, "BF", "")],
+        1,
+        "LOOK",
+        {"no_wait": True},
+    ),
+    (
+        "the other server is one run behind, no wait",
+        snap(0, "BE", ""),
+        ["lost", other(1, "LBF", "")],
+        1,
+        "LOOK",
+        {"no_wait": True},
+    ),
+    (
+        "the other server is one run behind, in mid-run",
+        BARE,
+        [
+            ACCEPTED,
+            snap(1, "RMBs", ""),
+            other(2, "LBE", ""),
+            other(8, "LBE", ""),
+            other(9, "MBf", "v"),
+        ],
+        1,
+        "DONE",
+        {},
+    ),
+    (
+        "the other server tells the start to the millisecond, no wait",
+        IDLE,
+        ["lost", other(1, "K", "")],
+        1,
+        "LOOK",
+        {"no_wait": True},
+    ),
+    (
+        "the other server tells the start and the message of a run that was not noted, no wait",
+        MUTE,
+        ["lost", other(1, "BF", "")],
+        1,
+        "LOOK",
+        {"no_wait": True},
+    ),
+    (
+        "no message was noted for once, no wait",
+        SILENT,
+        ["lost", snap(1, "BF", "")],
+        1,
+        "LOOK",
+        {"no_wait": True},
+    ),
+    (
+        "no start was noted for once, no wait",
+        snap(0, "0", ""),
+        ["lost", IDLE],
+        1,
+        "LOOK",
+        {"no_wait": True},
+    ),
+    (
+        "no start was noted, and one is told that is later than the note",
+        snap(0, "0", ""),
+        ["lost", snap(1, "RM", "")],
+        1,
+        "LOOK",
+        {"phase": "STARTED"},
+    ),
+    (
+        "the error of before, in another form, ahead of the new start message",
+        snap(0, "BE", ""),
+        [ACCEPTED, other(1, "MBy", ""), other(2, "RMBs", ""), other(9, "MBf", "v")],
+        1,
+        "DONE",
+        {},
+    ),
+    (
+        "the same error as the run before, told without its time",
+        snap(0, "E", ""),
+        [ACCEPTED, snap(1, "MBE", "v"), snap(62, "MBE", "v")],
+        1,
+        SEVEN,
+        {"words": "the run ended with the error IWNR0001E"},
+    ),
+    (
+        "cut off at the same step as the run before, told without its time",
+        snap(0, "m", ""),
+        [ACCEPTED, snap(1, "MBm", "v"), snap(62, "MBm", "v")],
+        1,
+        SEVEN,
+        {"words": "a step's (cut off)"},
+    ),
+    (
+        "joined, and its error was its last message already",
+        snap(0, "RBG", ""),
+        [snap(1, "RBG", "v"), snap(5, "BG", "v"), snap(66, "BG", "v")],
+        0,
+        SEVEN,
+        {"words": "the run ended with the error IWNR0001E"},
+    ),
+    (
+        "joined, and cut off after what was noted",
+        snap(0, "Rsm", ""),
+        [snap(1, "Rsm", "v"), snap(5, "sm", "v"), snap(66, "sm", "v")],
+        0,
+        SEVEN,
+        {"words": "a step's (cut off)"},
+    ),
+    (
+        "joined, and the last message is one of before",
+        snap(0, "RMF", ""),
+        [snap(1, "RMF", "v"), snap(5, "MF", "v"), snap(66, "MF", "v")],
+        0,
+        "DONE",
+        {"remark": "no message of the run"},
+    ),
+    (
+        "joined, and its start is not told for once",
+        RUNNING,
+        [snap(1, "RE", ""), snap(2, "R0E", ""), snap(3, "RE", "v"), snap(9, "Ef", "v")],
+        0,
+        SEVEN,
+        {"words": "with the error IWNR0001E"},
+    ),
+    (
+        "an error that is listed late, before a message that was seen",
+        IDLE,
+        [ACCEPTED, snap(1, "RMsm", ""), snap(2, "MsEmf", "v")],
+        1,
+        SEVEN,
+        {"words": "with the error IWNR0001E"},
+    ),
+    (
+        "a new backup that one look does not list",
+        IDLE,
+        [ACCEPTED, snap(1, "Msmf", "n"), snap(70, "Msmf", ""), snap(75, "Msmf", "v")],
+        1,
+        "DONE",
+        {},
+    ),
+    (
+        "a new backup that is listed no more",
+        IDLE,
+        [ACCEPTED, snap(1, "Msmf", "n"), snap(70, "Msmf", ""), snap(75, "Msmf", "")],
+        1,
+        SEVEN,
+        {"words": "shows no new backup"},
+    ),
+    (
+        "a new backup whose time cannot be read",
+        IDLE,
+        [ACCEPTED, snap(1, "Msmf", "u"), snap(62, "Msmf", "u")],
+        1,
+        EIGHT,
+        {"words": "the time of a backup cannot be read; its newest backup is B-1"},
+    ),
+    ("an error, and no backup yet", IDLE, [ACCEPTED, snap(1, "ME", "")], 1, "LOOK", {}),
+    (
+        "an error, and a backup that is listed late",
+        IDLE,
+        [ACCEPTED, snap(1, "ME", ""), snap(3, "ME", "v")],
+        1,
+        SEVEN,
+        {"words": "with the error IWNR0001E"},
+    ),
+    (
+        "an error, and the session is not seen at once",
+        IDLE,
+        [ACCEPTED, snap(1, "ME", "-"), snap(3, "ME", "v")],
+        1,
+        SEVEN,
+        {"words": "with the error IWNR0001E"},
+    ),
+    (
+        "left Severe by a joined run, while ours is going on",
+        RUNNING,
+        [
+            snap(1, "f", "!"),
+            snap(6, "f", "!"),
+            ACCEPTED,
+            snap(8, "RMfs", "!"),
+            snap(15, "RMfs", "!"),
+            snap(30, "Mfsg", "v"),
+        ],
+        1,
+        "DONE",
+        {},
+    ),
+    (
+        "a session: a standby is asked in between, and resets no looking",
+        SESSION,
+        [
+            "lost",
+            *[look(at, "", view) for at in range(1, 36, 5) for look, view in SIDE_BY_SIDE],
+            "lost",
+        ],
+        2,
+        "LOOK",
+        {},
+    ),
+]
 MORE = [
     (
         "joined, list empty",
@@ -2497,7 +2719,7 @@ MORE = [
         PAIR,
     ),
 ]
-TABLE += MORE
+TABLE += [*FORM, *MORE]
 
 
 def test_the_table_is_long() -> None:
@@ -2566,6 +2788,14 @@ def test_a_server_that_refused_is_not_asked_again() -> None:
     assert c.after_move(fresh, other(1, "q", ""), PACE).other_server
 
 
+def test_on_the_other_server_a_token_is_lost_for_the_first_time() -> None:
+    run = c.after_send(c.first_state(IDLE, 1800.0, **PAIR), 0.0)
+    run = c.after_answer(run, answer_of("unauthorised", run, 1.0))
+    run = c.after_send(c.after_move(run, other(2, "q", ""), PACE), 3.0)
+    run = c.after_answer(run, answer_of("unauthorised", run, 4.0))
+    assert (run.phase, c.next_step(run, 4.0, PACE)) == (c.Phase.IDLE, c.Step.SEND)
+
+
 def test_a_message_of_the_same_time_is_not_later() -> None:
     assert c.messages_since(c.Message(5.0, "a"), (c.Message(5.0, "b"),), D) == ()
 
@@ -2578,6 +2808,10 @@ def test_sessions_are_viewed_now_and_then() -> None:
     assert not c.must_view_sessions(run, running, 14.9, PACE)
     assert c.must_view_sessions(run, running, 15.0, PACE)
     assert c.must_view_sessions(unnoted, running, 0.0, PACE)
+    doubtful = run._replace(phase=c.Phase.IN_DOUBT)
+    assert not c.must_view_sessions(doubtful, still, 14.9, PACE)
+    assert c.must_view_sessions(doubtful, still, 15.0, PACE)
+    assert c.must_view_sessions(doubtful, MUTE.task, 0.0, PACE)
 
 
 def test_what_was_started() -> None:

@@ -415,7 +415,16 @@ def test_messages_are_kept_with_the_oldest_first() -> None:
     entries = [{"baseDate": NOON + at, "msg": each} for at, each in enumerate(ids)]
     assert ids_of(entries) == ids
     assert ids_of(entries[::-1]) == ids
-    assert ids_of([entries[2], {"msg": "IWNR1009I"}]) == ["IWNR1003I", "IWNR1009I"]
+    assert ids_of([entries[1], entries[2], entries[0]]) == ids
+    untimed = {"msg": "IWNR1009I"}
+    assert ids_of([entries[2], untimed]) == ["IWNR1003I", "IWNR1009I"]
+    assert ids_of([untimed, entries[2], entries[0]]) == ["IWNR1001I", "IWNR1003I", "IWNR1009I"]
+
+
+def test_messages_of_the_same_time_stay_in_their_order() -> None:
+    names = ["IWNR1001I", "IWNR1002I", "IWNR1003I"]
+    entries = [{"baseDate": NOON + at, "msg": each} for at, each in zip((0, 1, 1), names)]
+    assert ids_of(entries) == ids_of(entries[::-1]) == names
 
 
 def test_a_task_without_steps_shows_the_sessions_that_it_touches() -> None:
@@ -594,6 +603,19 @@ def test_an_odd_entry_hides_no_other(entry: Any) -> None:
     assert view.is_odd
     assert "1700000000" in [each.id for each in view.backups]
     assert not session_of([BACKUP]).is_odd
+
+
+@pytest.mark.parametrize("nothing", NOTHING)
+def test_a_sequence_without_backups_hides_none(nothing: Any) -> None:
+    good = {"BackupResults": [BACKUP]}
+    assert not session_of([], backupInfo=[{"BackupResults": nothing}, good]).is_odd
+
+
+def test_a_secret_in_the_id_of_a_backup() -> None:
+    """A number has nothing to hide: it is compared, and told for people to find it."""
+    reader = c.Reader(c.Secret("s3cret"), c.Secret("17"))
+    ids = [reader.backup({"backupID": each}, "").id for each in ("s3cret-1", "1700000000")]
+    assert ids == ["***-1", "1700000000"]
 
 
 def test_an_odd_entry_of_any_sequence() -> None:

@@ -223,6 +223,16 @@ def test_no_mirror_was_suspended_by_a_session() -> None:
     assert "mirror" not in failed(progress_of(session("one"), task=None)).text
 
 
+def test_what_goes_besides_is_told_once() -> None:
+    """Of two backups of the same second."""
+    progress = progress_of(session("one", VALID), session("two", VALID))
+    note = progress.run.note._replace(earliest=progress.sessions[0].backup.seconds + 5)
+    progress.run = progress.run._replace(note=note)
+    assert c.warnings_about(progress) == [
+        "the time of the backup is 5 s before this call: compare the clocks, or its run"
+    ]
+
+
 def test_what_goes_besides() -> None:
     progress = progress_of(session("one", FEW), triggers=2, remarks=("remark",))
     progress.not_noted("a session could not be noted")
@@ -451,6 +461,12 @@ def test_the_live_line_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
             "the run has ended: waiting for its backup",
             69.0,
         ),
+        (
+            {},
+            {"ended_at": 9.0, "proofs": ("VALID", "UNSEEN"), "updated_at": 69.0},
+            "the run has ended: waiting for its backup",
+            1800.0,
+        ),
     ],
 )
 def test_what_is_waited_for_and_until_when(
@@ -459,7 +475,7 @@ def test_what_is_waited_for_and_until_when(
     note = note_of(session("one"), session("two"), task=state.pop("task", TASK))
     run = c.first_state(note, 1800.0)
     proofs = tuple(c.Proof[each] for each in seen.pop("proofs", ()))
-    evidence = run.seen._replace(updated_at=6.0, sent_at=4.0, proofs=proofs, **seen)
+    evidence = run.seen._replace(**{"updated_at": 6.0, "sent_at": 4.0, "proofs": proofs, **seen})
     phase = c.Phase[state.pop("phase", "STARTED")]
     run = run._replace(seen=evidence, phase=phase, **state)
     assert c.phase_of(run, PACE) == (words, until)
