@@ -150,6 +150,7 @@ BELIEVED_AFTER = 2  # how often what will hardly pass must be told to be believe
 MOST_TRIGGERS = 2  # that may have been processed, those that were answered 429 or 503 aside
 NEVER = float("inf")
 SAME_START = 1.0  # seconds: one server may tell a start to the second only
+SAME_TIME = 600.0  # seconds by which the clocks of a pair may differ
 
 
 class Pace(NamedTuple):
@@ -366,6 +367,13 @@ class Trust(NamedTuple):
     fingerprints: Tuple[str, ...] = ()  # SHA-256; one for each server, or one for all
     anything: bool = False
 
+    def fingerprints_for(self, servers: Tuple[str, ...]) -> Tuple[Optional[str], ...]:
+        """For each server its fingerprint, or None."""
+        if len(self.fingerprints) == len(servers):
+            return self.fingerprints
+        only = self.fingerprints[0] if self.fingerprints else None
+        return (only,) * len(servers)
+
 
 class Mode(enum.Enum):
     RUN = "run"
@@ -443,6 +451,16 @@ class Message(NamedTuple):
 
 
 NO_MESSAGE = Message(0.0, "")
+
+
+def errors_among(messages: List[Message]) -> List[Message]:
+    return [each for each in messages if each.is_error]
+
+
+def more_often_in(shown: Tuple[Message, ...], noted: Tuple[Message, ...]) -> List[Message]:
+    before = collections.Counter(each.key for each in noted)
+    now = collections.Counter(each.key for each in shown)
+    return [each for each in shown if now[each.key] > before[each.key]]
 
 
 class Backup(NamedTuple):
@@ -793,13 +811,11 @@ def messages_of_task(data: Dict[str, Any]) -> List[Any]:
 
 
 def oldest_first(messages: List[Message]) -> Tuple[Message, ...]:
-    """A server that lists the newest first, or in no order, would hide an error behind the last
-    one."""
+    """A server that lists the newest first would hide an error behind the last one. Its own order
+    is kept otherwise: a clock may have been set back."""
     times = [each.seconds for each in messages if each.seconds]
     is_reversed = bool(times) and times[0] > times[-1]
-    ordered = messages[::-1] if is_reversed else messages
-    is_timed = len(times) == len(messages)
-    return tuple(sorted(ordered, key=lambda each: each.seconds) if is_timed else ordered)
+    return tuple(messages[::-1] if is_reversed else messages)
 
 
 def backup_results(data: Dict[str, Any]) -> List[Tuple[str, Any]]:
@@ -1141,7 +1157,7 @@ def open_http(servers: Tuple[str, ...], trust: Trust) -> "requests.Session":
     http.headers["Accept-Language"] = "en-US"
     http.headers["Content-Type"] = "application/x-www-form-urlencoded"  # with or without a form
     http.adapters.clear()
-    for server, fingerprint in zip(servers, fingerprints_for(servers, trust)):
+    for server, fingerprint in zip(servers, trust.fingerprints_for(servers)):
         adapter = requests.adapters.HTTPAdapter(max_retries=0)  # nothing below us sends twice
         # Our own: that of requests would load the system's CAs. A fingerprint needs none.
         must_verify = ssl.CERT_REQUIRED if http.verify else ssl.CERT_NONE
@@ -1149,14 +1165,6 @@ def open_http(servers: Tuple[str, ...], trust: Trust) -> "requests.Session":
         adapter.init_poolmanager(1, 1, assert_fingerprint=fingerprint, ssl_context=context)
         http.mount(f"https://{server}/", adapter)
     return http
-
-
-def fingerprints_for(servers: Tuple[str, ...], trust: Trust) -> Tuple[Optional[str], ...]:
-    """For each server its fingerprint, or None. One alone is for all."""
-    if len(trust.fingerprints) == len(servers):
-        return trust.fingerprints
-    only = trust.fingerprints[0] if trust.fingerprints else None
-    return (only,) * len(servers)
 
 
 def fingerprint_without_sending(server: str) -> str:
@@ -1934,6 +1942,7 @@ class Evidence(NamedTuple):
     told_by: str  # the server that showed it
     last_ran: float = 0.0  # the latest start of the task that was told; 0: none
     has_spoken: bool = False  # the run: `last_message` is its own
+    doubted: Message = NO_MESSAGE  # the noted one in another form, or one of the run with its id
     earlier_message: Message = NO_MESSAGE  # of the run, the last with another id than that
     errors: Tuple[Message, ...] = ()  # messages of this run that tell of an error
     has_begun: bool = False  # there is a trace of a run
@@ -1994,11 +2003,8 @@ def noted_in_time(server: str, view: Optional[Session]) -> Optional[Noted]:
 
 
 def last_noted(note: Snapshot) -> Message:
-    """Where none is listed, a message with a time is of the run only if it is later than the note:
-    lists that are empty for a moment were seen."""
-    if note.task is not None and note.task.messages:
-        return note.task.last_message
-    return Message(note.earliest, "")
+    """Lists that are empty for a moment were seen."""
+    return note.task.last_message if note.task is not None else NO_MESSAGE
 
 
 def proofs_unseen(noted: Tuple[Optional[Noted], ...]) -> Tuple[Proof, ...]:
@@ -2117,29 +2123,43 @@ def is_later(message: Message, last: Message, noted_at: float) -> bool:
 def comparable_messages(
     note: Snapshot, seen: Evidence, look: Snapshot, old: Task, new: Task
 ) -> Tuple[Message, ...]:
-    """Those of a look that can be told from older ones. A message without a time that another
-    server shows, or that is shown where none was noted, may be an old one in another form: it
-    counts only where its id is another one, and no start is told, or the task has started since."""
-    if look.server == seen.told_by and seen.last_message.text:
+    """Those of a look that can be told from older ones. What another server shows without a time,
+    and not as it was seen here, may be old in another form. Then the last one alone counts, if its
+    id is another one, and no start is told or the task has started since."""
+    last = seen.last_message
+    if has_same_form(seen, look.server, new):
         return new.messages
     may_tell = not new.last_ran or shows_run(note, seen, old, new)
-    other = [each for each in new.messages if each.id != seen.last_message.id] if may_tell else []
-    return tuple(each for each in new.messages if each.seconds or each in other)
+    if may_tell and not last.text:
+        return new.messages
+    is_other = may_tell and new.last_message.id != last.id
+    newest = new.messages[-1:] if is_other else ()
+    return tuple(each for each in new.messages if each.seconds or each in newest)
+
+
+def has_same_form(seen: Evidence, server: str, task: Task) -> bool:
+    """Is it the server that told the last message, or lists that one as it was?"""
+    if not seen.last_message.text:
+        return False
+    return server == seen.told_by or seen.last_message.key in [each.key for each in task.messages]
 
 
 def shows_run(note: Snapshot, seen: Evidence, old: Task, new: Task) -> bool:
     """Is the start that it tells the run's? A server that takes over may be behind."""
     if new.last_ran + SAME_START < seen.last_ran:
         return False
-    is_known = old.running and abs(new.last_ran - old.last_ran) < SAME_START
-    return is_known or has_started_since(note, old, new)
+    is_same = not old.last_ran or abs(new.last_ran - old.last_ran) < SAME_START
+    if old.running and is_same:
+        return True
+    return has_started_since(note, old, new)
 
 
 def has_started_since(note: Snapshot, old: Task, new: Task) -> bool:
-    """A start where none was noted may be an old one: CSM's own clock tells."""
+    """A start where none was noted may be an old one: CSM's own clock tells, if it is told."""
     if old.last_ran:
         return new.last_ran >= old.last_ran + SAME_START
-    return new.last_ran > 0 and new.last_ran >= note.earliest
+    is_dated = note.latest != NEVER
+    return new.last_ran > (note.earliest - SAME_TIME if is_dated else 0.0)
 
 
 def has_trace(note: Snapshot, old: Task, new: Task, added: List[Message]) -> bool:
@@ -2161,10 +2181,12 @@ def observe_task(
         return seen
     messages = comparable_messages(note, seen, look, old, new)
     shown = tuple(each for each in messages if each.id != refusal)
-    added = list(messages_since(seen.last_message, shown, note.earliest))
+    added = list(messages_since(seen.last_message, shown, earliest_of_run(note, old, new)))
     errors = errors_among(added) + errors_among(listed_late(note, old, shown))
     begun = seen.has_begun or has_trace(note, old, new, added)
     first = None if added else seen.ended_at
+    if messages != new.messages and shows_run(note, seen, old, new):
+        seen = with_doubted(seen, new.messages, messages)
     seen = with_messages(seen, added, look.server)
     return seen._replace(
         last_ran=max(seen.last_ran, new.last_ran),
@@ -2174,19 +2196,33 @@ def observe_task(
     )
 
 
+def earliest_of_run(note: Snapshot, old: Task, new: Task) -> float:
+    """What is later than that is of the run, where no message with a time was noted. Its start is
+    told by the clock that its messages have."""
+    is_told = has_started_since(note, old, new)
+    return min(note.earliest, new.last_ran - SAME_START) if is_told else note.earliest
+
+
+def with_doubted(
+    seen: Evidence, listed: Tuple[Message, ...], comparable: Tuple[Message, ...]
+) -> Evidence:
+    dropped = [each for each in listed if each not in comparable]
+    return seen._replace(doubted=dropped[-1])
+
+
 def with_messages(seen: Evidence, added: List[Message], server: str) -> Evidence:
+    """A doubted one was of before if the run's first message follows it; else it was the run's."""
     if not added:
         return seen
+    is_own = seen.doubted.is_error and added[0].id != RUN_STARTED
     return seen._replace(
+        errors=(*seen.errors, seen.doubted) if is_own else seen.errors,
+        doubted=NO_MESSAGE,
         last_message=added[-1],
         told_by=server,
         earlier_message=told_before(seen, added),
         has_spoken=True,
     )
-
-
-def errors_among(messages: List[Message]) -> List[Message]:
-    return [each for each in messages if each.is_error]
 
 
 def listed_late(note: Snapshot, old: Task, shown: Tuple[Message, ...]) -> List[Message]:
@@ -2199,12 +2235,6 @@ def listed_late(note: Snapshot, old: Task, shown: Tuple[Message, ...]) -> List[M
     if len(old.messages) < 2 or len(shown) < 2:
         return timed
     return timed + [each for each in more if not each.seconds]
-
-
-def more_often_in(shown: Tuple[Message, ...], noted: Tuple[Message, ...]) -> List[Message]:
-    before = collections.Counter(each.key for each in noted)
-    now = collections.Counter(each.key for each in shown)
-    return [each for each in shown if now[each.key] > before[each.key]]
 
 
 def told_before(seen: Evidence, added: List[Message]) -> Message:
@@ -2281,10 +2311,13 @@ def failure_of(note: Snapshot, seen: Evidence, pace: Pace) -> Optional[Verdict]:
 
 def last_of_run(seen: Evidence) -> Message:
     """One without a time that did not change may be this run's, or the one of before. So may one in
-    another form that has the id of that: the run must have told some."""
+    another form that has the id of that: the run must have told some. What the other server told
+    last may not have been the last one, if this one tells none."""
+    shown = last_noted(seen.last_look)
+    if seen.has_spoken and seen.last_look.server != seen.told_by and not shown.text:
+        return NO_MESSAGE
     if seen.has_spoken or seen.last_message.is_timeless:
         return seen.last_message
-    shown = seen.last_look.task.last_message if seen.last_look.task is not None else NO_MESSAGE
     return NO_MESSAGE if shown.key == seen.last_message.key or shown.seconds else shown
 
 
@@ -2419,12 +2452,13 @@ def joined_if_running(run: RunState) -> RunState:
     return joined(run) if task is not None and task.running else run
 
 
-def joined(run: RunState) -> RunState:
-    """The run is somebody else's; of the time for it, half is for the first one."""
+def joined(run: RunState, now: Optional[Task] = None) -> RunState:
+    """The run is somebody else's; of the time for it, half is for the first one. Now: the task
+    where its start is told only now."""
     half_at = run.half_at or (run.seen.updated_at + run.deadline) / 2
-    errors = run.seen.errors or errors_since_start(run.seen.last_look.task, run.refusal)
-    has_spoken = run.seen.has_spoken or has_spoken_before(run.note.task, run.refusal)
-    seen = run.seen._replace(has_begun=True, errors=errors, has_spoken=has_spoken)
+    told = errors_since_start(now or run.seen.last_look.task, run.refusal)
+    has_spoken = run.seen.has_spoken or has_spoken_before(now or run.note.task, run.refusal)
+    seen = run.seen._replace(has_begun=True, errors=run.seen.errors or told, has_spoken=has_spoken)
     return run._replace(phase=Phase.JOINED, seen=seen, half_at=half_at)
 
 
@@ -2578,7 +2612,8 @@ def joined_where_traced(run: RunState) -> RunState:
 def after_look(run: RunState, look: Snapshot, pace: Pace) -> RunState:
     """CSM was looked at, and answered."""
     if is_another_run(run, look):
-        run = joined(noted_anew(run, run.seen.last_look._replace(at=run.seen.updated_at)))
+        last_look = run.seen.last_look._replace(at=run.seen.updated_at)
+        run = joined(noted_anew(run, last_look), look.task)
     run = run._replace(seen=observe(run.note, run.seen, look, run.refusal, pace))
     run = started_where_traced(joined_where_traced(run))
     return as_patience_ends(run, pace)
@@ -2626,9 +2661,12 @@ def patience_with_answer(run: RunState, pace: Pace) -> float:
 def noted_anew(run: RunState, look: Snapshot) -> RunState:
     """The task is noted anew, its sessions are not: a backup that the joined run made is new, if it
     is listed late."""
-    note = run.note._replace(server=look.server, task=look.task)
+    task = look.task
+    if task is not None and not task.last_ran:  # it is not told for once
+        task = task._replace(last_ran=run.seen.last_ran)
+    note = run.note._replace(server=look.server, task=task)
     noted, was_severe = run.seen.noted, run.seen.severe_since is not None
-    seen = first_evidence(look)._replace(
+    seen = first_evidence(look._replace(task=task))._replace(
         noted=noted, proofs=proofs_unseen(noted), was_severe=was_severe
     )
     if look.task is None or not look.task.messages:
@@ -2800,7 +2838,7 @@ def problem_with_run(run: RunState, verdict: Verdict, pace: Pace) -> Optional[Pr
 def may_be_listed(seen: Evidence, pace: Pace) -> bool:
     """The run told of an error, and has just ended: is there a backup all the same?"""
     is_open = Proof.NONE in seen.proofs or Proof.UNSEEN in seen.proofs
-    return is_open and not seen.has_ended_for(pace.settle)
+    return is_open and seen.updated_at - (seen.ended_at or 0.0) < pace.settle
 
 
 def problem_with_refusal(run: RunState, pace: Pace) -> Optional[Problem]:
@@ -2817,6 +2855,8 @@ def problem_at_deadline(run: RunState, verdict: Verdict, pace: Pace) -> Problem:
         return Unreachable(run.trouble or "the deadline has passed")
     if run.phase is Phase.REFUSED:
         return Refused(run.trouble)
+    if run.phase is Phase.STARTED and verdict in FAILED:
+        return BackupFailed(words_of(verdict, run, pace))
     if run.phase in (Phase.STARTED, Phase.JOINED):
         return OutcomeUnknown(f"the deadline has passed: {words_of(verdict, run, pace)}")
     trouble = f"; {run.trouble}" if run.trouble else ""
@@ -2912,8 +2952,7 @@ class Follower:
         self.open_triggers: List[Tuple[int, Sent]] = []  # number of a trigger, and its request
         self.id_read_with = target.id_read_with  # the log-in with which the task's id was read last
         self.paths = self._paths()
-        self.asked_server = target.note.server  # the one that answered last about the target
-        self.asked_at = self.now()
+        self.answered_at = {target.note.server: self.now()}  # server: about the target, the last
         self.last_views = target.note.sessions  # of each session the last one
         self.viewed_at = self.now()
         self.role_at = self.now()
@@ -2979,12 +3018,13 @@ class Follower:
         return self.csm.role_here() is not Role.ACTIVE
 
     def is_confirmed(self) -> bool:
-        """This server answered about the target last, and where a trigger is in doubt not long ago:
+        """This server has answered about the target, and where a trigger is in doubt not long ago:
         it may have been away since. Of a task, name and id were read since the log-in there."""
-        if not self.csm.is_logged_in or self.asked_server != self.csm.server:
+        answered_at = self.answered_at.get(self.csm.server)
+        if answered_at is None or not self.csm.is_logged_in:
             return False
-        is_old = self.now() > self.asked_at + self.pace.request_timeout
-        if is_old and self.run.phase is Phase.IN_DOUBT:
+        patience = self.pace.request_timeout + self.pace.longest_pause
+        if self.run.phase is Phase.IN_DOUBT and self.now() > answered_at + patience:
             return False
         if self.run.note.task is None:
             return True
@@ -3087,7 +3127,7 @@ class Follower:
     def after_fault(self, fault: NotProcessed) -> Optional[Snapshot]:
         """An answer that is of no use shows nothing, and yet CSM has answered."""
         self.failures += 1
-        if not fault.is_silence:
+        if is_answer(fault):
             self.note_answer()
         self.silent_server = "" if isinstance(fault, HeldBack) else self.csm.server
         self.tell_fault(fault)
@@ -3103,7 +3143,7 @@ class Follower:
 
     def note_answer(self) -> None:
         """The server in use has answered about the target, be it of use or not."""
-        self.asked_server, self.asked_at = self.csm.server, self.now()
+        self.answered_at[self.csm.server] = self.now()
 
     def tell_fault(self, fault: NotProcessed) -> None:
         self.faults = (*self.faults[:1], str(fault))
@@ -3691,8 +3731,9 @@ def phase_of_started(run: RunState, pace: Pace) -> Tuple[str, float]:
 def message_of_run(run: RunState) -> Message:
     if run.seen.errors:
         return run.seen.errors[0]
-    if run.seen.has_spoken and run.seen.last_message.id:
-        return run.seen.last_message
+    last = last_of_run(run.seen) if run.seen.ended_at is not None else run.seen.last_message
+    if last.id and (run.seen.has_spoken or run.seen.ended_at is not None):
+        return last
     return run.accepted or run.answered
 
 
@@ -3965,7 +4006,7 @@ def texts_of_success(conclusion: Conclusion, progress: Progress) -> List[str]:
         f"backup {backups}" if backups else "",
         text_of_place(progress),
         conclusion.text,
-        progress.message.text,
+        "" if progress.message.text in conclusion.text else progress.message.text,
         *warnings_about(progress),
     ]
 
@@ -4016,9 +4057,9 @@ def text_of_taken(code: ExitCode, progress: Progress) -> str:
 
 
 def is_over(code: ExitCode, progress: Progress) -> bool:
-    """Has it failed, so that no backup can come any more? A task that turns Severe may go on."""
-    is_task = progress.run is not None and progress.run.note.task is not None
-    return code is ExitCode.FAILED and (has_ended(progress) or not is_task)
+    """Has it failed, so that no backup can come any more? A run that turns Severe may go on."""
+    is_refused = progress.run is not None and progress.run.phase is Phase.REFUSED
+    return code is ExitCode.FAILED and (has_ended(progress) or is_refused)
 
 
 def has_ended(progress: Progress) -> bool:

@@ -101,6 +101,33 @@ def test_session_slower_than_the_time_out(csm: SimulatedCsm) -> None:
     assert result.json["csm_id"] == "IWNR1026I"
 
 
+@pytest.mark.parametrize("servers", [1, 2])
+def test_session_that_cannot_be_viewed_holds_no_repeat_up(servers: int) -> None:
+    """Nor does a pause between two tries that is longer than the request timeout."""
+    clock = JumpingClock()
+    with SimulatedCsm(backup_seconds=0.01) as first, SimulatedCsm(
+        first.world, active=False
+    ) as second:
+        first.world.session(PAYROLL).view = 500
+        first.inject_when(is_trigger, "reset-before")
+        given = [*server_options(*[first, second][:servers]), "--request-timeout", "10"]
+        result = run_inside(*given, "-S", PAYROLL, clock=clock)
+        check(result, first, 8, triggers=1)
+        assert len(triggers_sent(first)) == 2
+        assert triggers_sent(second) == []
+        assert clock.passed < 300
+
+
+def test_servers_that_are_busy_get_more_triggers_and_a_standby_none() -> None:
+    """In a pair whose views never work: after ten request timeouts each."""
+    with SimulatedCsm() as first, SimulatedCsm(first.world, active=False) as second:
+        first.world.session(PAYROLL).view = 500
+        first.inject_when(is_trigger, "503", None)
+        result = run_inside(*server_options(first, second), "-S", PAYROLL)
+        check(result, first, 8)
+        assert [len(triggers_sent(each)) for each in (first, second)] == [4, 0]
+
+
 def test_session_backup_that_is_never_answered(csm: SimulatedCsm) -> None:
     """Its backup, shown for 5 s, is the proof: answer or not."""
     csm.inject_when(is_trigger, "silent-after")

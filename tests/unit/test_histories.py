@@ -2230,6 +2230,102 @@ FORM = [
         {},
     ),
     (
+        "the error of before, in another form, and no start message is seen",
+        snap(0, "BE", ""),
+        [ACCEPTED, other(1, "RMBy", ""), other(9, "MBf", "v")],
+        1,
+        SEVEN,
+        {"words": "with the error IWNR0001E of a step"},
+    ),
+    (
+        "the same list without times on the other server, with an old error",
+        snap(0, "TGF", ""),
+        [ACCEPTED, other(1, "RMTGF", ""), other(2, "RMTGFs", ""), other(9, "MTGFsmf", "v")],
+        1,
+        "DONE",
+        {},
+    ),
+    (
+        "the same list without times on the other server, which tells no start, no wait",
+        snap(0, "TsmF", ""),
+        ["lost", other(1, "0TsmF", "")],
+        1,
+        "LOOK",
+        {"no_wait": True},
+    ),
+    (
+        "a list without times on the other server, which tells no start, no wait",
+        snap(0, "BF", ""),
+        ["lost", other(1, "0Tsmf", "")],
+        1,
+        "LOOK",
+        {"no_wait": True},
+    ),
+    (
+        "the other server tells no message of the task",
+        IDLE,
+        [ACCEPTED, snap(1, "RMsm", ""), other(2, "MQ", "v"), other(63, "MQ", "v")],
+        1,
+        "DONE",
+        {"remark": "no message of the run"},
+    ),
+    (
+        "the other server tells no message of the task, and the first one told an error",
+        IDLE,
+        [ACCEPTED, snap(1, "RMsE", ""), other(2, "MQ", "v")],
+        1,
+        SEVEN,
+        {"words": "with the error IWNR0001E"},
+    ),
+    (
+        "joined, and the other server tells an error",
+        snap(0, "RB", ""),
+        [other(1, "RBE", ""), other(9, "Bf", "v")],
+        0,
+        SEVEN,
+        {"words": "with the error IWNR0001E"},
+    ),
+    (
+        "joined, whose start was not told for once, and the other server tells an error",
+        snap(0, "RQ0", ""),
+        [other(1, "RBE", ""), other(9, "Bf", "v")],
+        0,
+        SEVEN,
+        {"words": "with the error IWNR0001E"},
+    ),
+    (
+        "no message was noted, and our own clock is ahead",
+        snap(0, "Q", "", earliest=D + 60),
+        [ACCEPTED, snap(1, "QMsE", "v", earliest=D + 60)],
+        1,
+        SEVEN,
+        {"words": "with the error IWNR0001E"},
+    ),
+    (
+        "an error, and CSM is away then",
+        IDLE,
+        [ACCEPTED, snap(1, "ME", ""), 4.0, 7.0],
+        1,
+        SEVEN,
+        {"words": "with the error IWNR0001E"},
+    ),
+    (
+        "an error just before the deadline",
+        IDLE,
+        [ACCEPTED, snap(1798, "ME", "")],
+        1,
+        SEVEN,
+        {"words": "with the error IWNR0001E", "end_at": 1800.0},
+    ),
+    (
+        "joined, and followed by a run whose first look shows the error of the first one still",
+        snap(0, "RsE", ""),
+        [snap(1, "RNsE", ""), snap(9, "NsEV", "V"), snap(70, "NsEV", "V")],
+        0,
+        "DONE",
+        {"remark": "no message of the run"},
+    ),
+    (
         "the same error as the run before, told without its time",
         snap(0, "E", ""),
         [ACCEPTED, snap(1, "MBE", "v"), snap(62, "MBE", "v")],
@@ -2276,6 +2372,30 @@ FORM = [
         0,
         SEVEN,
         {"words": "with the error IWNR0001E"},
+    ),
+    (
+        "joined, and its start is told at its end",
+        snap(0, "R0", ""),
+        [snap(1, "R0E", ""), snap(5, "MEf", "v")],
+        0,
+        SEVEN,
+        {"words": "with the error IWNR0001E"},
+    ),
+    (
+        "joined after a refusal, and the last message is one of before",
+        snap(0, "BG", ""),
+        ["refused", snap(1, "RMBG", ""), snap(5, "MBG", "v"), snap(66, "MBG", "v")],
+        0,
+        "DONE",
+        {"remark": "no message of the run"},
+    ),
+    (
+        "an old error in a list, of which the last one alone was noted",
+        snap(0, "BF", ""),
+        [ACCEPTED, snap(1, "MTGFsmf", "v")],
+        1,
+        "DONE",
+        {},
     ),
     (
         "an error that is listed late, before a message that was seen",
@@ -2478,7 +2598,7 @@ MORE = [
     (
         "an error of before the note, whose time only the other server tells",
         snap(0, "Bf", "", earliest=D + 50),
-        [ACCEPTED, snap(1, "RMsEf", "", earliest=D + 50), snap(2, "MsEf", "V", earliest=D + 50)],
+        [ACCEPTED, snap(1, "RNsEf", "", earliest=D + 50), snap(2, "NsEf", "V", earliest=D + 50)],
         1,
         "LOOK",
         {},
@@ -3226,11 +3346,38 @@ def test_half_of_the_time_is_for_the_first_join(at: float, half_at: float) -> No
     assert c.joined(again).half_at == half_at
 
 
-def test_what_is_not_later_than_the_note_is_not_of_the_run() -> None:
-    assert c.last_noted(IDLE) == OLD
-    assert c.last_noted(SILENT) == c.Message(D, "")
-    assert c.last_noted(SESSION) == c.Message(D, "")
-    assert c.last_noted(snap(0, "Q", earliest=D + 5)) == c.Message(D + 5, "")
+def test_what_was_noted_last() -> None:
+    assert [c.last_noted(each) for each in (IDLE, SILENT, SESSION)] == [
+        OLD,
+        c.NO_MESSAGE,
+        c.NO_MESSAGE,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "since"),
+    [
+        ("q", "q", D),
+        ("q", "M", D),
+        ("L", "q", D - 3601),  # the clock of the note is ahead
+        ("0", "M", D),
+        ("0", "q", D),  # an hour before the note: that is no start of ours
+    ],
+)
+def test_what_is_later_than_that_is_of_the_run(old: str, new: str, since: float) -> None:
+    note = snap(0, old)
+    assert c.earliest_of_run(note, note.task, snap(1, new).task) == since
+
+
+@pytest.mark.parametrize(
+    ("started", "has_date", "is_later"),
+    [(0.0, True, False), (D - 601, True, False), (D - 599, True, True), (D - 601, False, True)],
+)
+def test_a_start_where_none_was_noted(started: float, has_date: bool, is_later: bool) -> None:
+    """It may be the old one that was not told for once: CSM's clock tells, if there is a Date."""
+    note = snap(0, "0")._replace(latest=D if has_date else c.NEVER)
+    new = note.task._replace(last_ran=started)
+    assert c.has_started_since(note, note.task, new) is is_later
 
 
 def test_a_server_that_tells_no_message_of_the_task() -> None:

@@ -100,7 +100,8 @@ def ended(progress: Any, outcome: str = "verified", text: str = "after 7 s") -> 
         (progress_of(session("one"), has_ended=True), "BackupFailed", "NO backup;"),
         (progress_of(session("one")), "OutcomeUnknown", "no new backup was seen;"),
         (progress_of(session("one")), "BackupFailed", "no new backup was seen;"),
-        (progress_of(session("one"), task=None), "BackupFailed", "NO backup;"),
+        (progress_of(session("one"), task=None), "BackupFailed", "no new backup was seen;"),
+        (progress_of(session("one"), task=None, has_ended=True), "BackupFailed", "NO backup;"),
         (progress_of(session("one"), noted=(None,)), "BackupFailed", "whether a backup was taken"),
         (progress_of(None, noted=(None,)), "OutcomeUnknown", "whether a backup was taken cannot"),
         (progress_of(None), "BackupFailed", "whether a backup was taken cannot be seen;"),
@@ -170,6 +171,23 @@ def test_the_whole_text_of_a_success() -> None:
         "backup 1700000010 of new time, copy sets 8 of 8, valid; "
         'task "backup" (id 12) with session "one" on csm1:9559; after 7 s; IWNR2212I done; a remark'
     )
+
+
+def test_of_a_success_the_message_of_csm_is_told_once() -> None:
+    progress = progress_of(session("one", VALID), said=SAID)
+    text = ended(progress, text=f"after 7 s, the run's last message is {SAID.text}").text
+    assert text.count("IWNR2212I") == 1
+
+
+def test_the_message_of_a_run_that_told_it_in_another_form() -> None:
+    """It is the last one of the task once the run has ended, with the same id as the one before."""
+    shown = c.Message(0.0, "IWNR2212I [1:02 PM] done")
+    for ended_at, told in ((None, "IWNR2211I"), (5.0, "IWNR2212I")):
+        run = c.first_state(note_of(session("one"), task=TASK._replace(messages=(SAID,))), 1800.0)
+        look = run.seen.last_look._replace(task=TASK._replace(messages=(shown,)))
+        seen = run.seen._replace(last_look=look, ended_at=ended_at)
+        run = run._replace(seen=seen, accepted=c.Message(0.0, "IWNR2211I started"))
+        assert c.message_of_run(run).id == told
 
 
 def test_the_place() -> None:
