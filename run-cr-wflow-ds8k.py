@@ -150,7 +150,7 @@ BELIEVED_AFTER = 2  # how often what will hardly pass must be told to be believe
 MOST_TRIGGERS = 2  # that may have been processed, those that were answered 429 or 503 aside
 NEVER = float("inf")
 SAME_START = 1.0  # seconds: one server may tell a start to the second only
-SAME_TIME = 600.0  # seconds by which the clocks of a pair may differ
+SAME_TIME = 60.0  # seconds by which the clocks of a pair may differ
 
 
 class Pace(NamedTuple):
@@ -2185,8 +2185,8 @@ def observe_task(
     errors = errors_among(added) + errors_among(listed_late(note, old, shown))
     begun = seen.has_begun or has_trace(note, old, new, added)
     first = None if added else seen.ended_at
-    if messages != new.messages and shows_run(note, seen, old, new):
-        seen = with_doubted(seen, new.messages, messages)
+    if shows_run(note, seen, old, new):
+        seen = with_doubted(seen, new.messages, messages, refusal)
     seen = with_messages(seen, added, look.server)
     return seen._replace(
         last_ran=max(seen.last_ran, new.last_ran),
@@ -2204,10 +2204,13 @@ def earliest_of_run(note: Snapshot, old: Task, new: Task) -> float:
 
 
 def with_doubted(
-    seen: Evidence, listed: Tuple[Message, ...], comparable: Tuple[Message, ...]
+    seen: Evidence,
+    listed: Tuple[Message, ...],
+    comparable: Tuple[Message, ...],
+    refusal: Optional[str],
 ) -> Evidence:
-    dropped = [each for each in listed if each not in comparable]
-    return seen._replace(doubted=dropped[-1])
+    dropped = [each for each in listed if each not in comparable and each.id != refusal]
+    return seen._replace(doubted=dropped[-1]) if dropped else seen
 
 
 def with_messages(seen: Evidence, added: List[Message], server: str) -> Evidence:
@@ -2311,11 +2314,8 @@ def failure_of(note: Snapshot, seen: Evidence, pace: Pace) -> Optional[Verdict]:
 
 def last_of_run(seen: Evidence) -> Message:
     """One without a time that did not change may be this run's, or the one of before. So may one in
-    another form that has the id of that: the run must have told some. What the other server told
-    last may not have been the last one, if this one tells none."""
+    another form that has the id of that: the run must have told some."""
     shown = last_noted(seen.last_look)
-    if seen.has_spoken and seen.last_look.server != seen.told_by and not shown.text:
-        return NO_MESSAGE
     if seen.has_spoken or seen.last_message.is_timeless:
         return seen.last_message
     return NO_MESSAGE if shown.key == seen.last_message.key or shown.seconds else shown
@@ -2838,7 +2838,8 @@ def problem_with_run(run: RunState, verdict: Verdict, pace: Pace) -> Optional[Pr
 def may_be_listed(seen: Evidence, pace: Pace) -> bool:
     """The run told of an error, and has just ended: is there a backup all the same?"""
     is_open = Proof.NONE in seen.proofs or Proof.UNSEEN in seen.proofs
-    return is_open and seen.updated_at - (seen.ended_at or 0.0) < pace.settle
+    is_recent = seen.updated_at - (seen.ended_at or 0.0) < pace.grace  # CSM may be away since
+    return is_open and is_recent and not seen.has_ended_for(pace.settle)
 
 
 def problem_with_refusal(run: RunState, pace: Pace) -> Optional[Problem]:

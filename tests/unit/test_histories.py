@@ -30,6 +30,7 @@ MESSAGES = {
     "y": (D + 14, "IWNR0001E of a step"),
     "F": (D - 3600, "IWNR2212I [1:02:03 PM CET]"),
     "G": (D - 1, "IWNR0001E [1:02:03 PM] of a step"),
+    "Y": (D - 1, "IWNR9999E [1:02:03 PM] refused"),
 }
 OLD = c.Message(D - 3600, "IWNR2212I")
 FIRST = c.Backup("first", "first's time", True, "8", D - 3600, "H1-B1")
@@ -2262,12 +2263,20 @@ FORM = [
         {"no_wait": True},
     ),
     (
-        "the other server tells no message of the task",
+        "the other server tells no message of the task, and the first one told the last",
         IDLE,
-        [ACCEPTED, snap(1, "RMsm", ""), other(2, "MQ", "v"), other(63, "MQ", "v")],
+        [ACCEPTED, snap(1, "Msw", ""), other(2, "MQ", "v"), other(63, "MQ", "v")],
         1,
+        SEVEN,
+        {"words": "is the warning"},
+    ),
+    (
+        "the refusal of our own trigger, in another form, after a run that was refused as well",
+        snap(0, "BX", ""),
+        ["refused", other(2, "RMBY", ""), other(9, "MBf", "v")],
+        0,
         "DONE",
-        {"remark": "no message of the run"},
+        {},
     ),
     (
         "the other server tells no message of the task, and the first one told an error",
@@ -2304,10 +2313,18 @@ FORM = [
     (
         "an error, and CSM is away then",
         IDLE,
-        [ACCEPTED, snap(1, "ME", ""), 4.0, 7.0],
+        [ACCEPTED, snap(1, "ME", ""), 30.0, 61.0],
         1,
         SEVEN,
         {"words": "with the error IWNR0001E"},
+    ),
+    (
+        "an error, and CSM is away for a moment",
+        IDLE,
+        [ACCEPTED, snap(1, "ME", ""), 60.0],
+        1,
+        "LOOK",
+        {},
     ),
     (
         "an error just before the deadline",
@@ -3371,7 +3388,7 @@ def test_what_is_later_than_that_is_of_the_run(old: str, new: str, since: float)
 
 @pytest.mark.parametrize(
     ("started", "has_date", "is_later"),
-    [(0.0, True, False), (D - 601, True, False), (D - 599, True, True), (D - 601, False, True)],
+    [(0.0, True, False), (D - 61, True, False), (D - 59, True, True), (D - 601, False, True)],
 )
 def test_a_start_where_none_was_noted(started: float, has_date: bool, is_later: bool) -> None:
     """It may be the old one that was not told for once: CSM's clock tells, if there is a Date."""
