@@ -149,7 +149,6 @@ RUN_IDS = (*STEP_IDS, FINISHED)  # that belong to a run, and to nothing else
 BELIEVED_AFTER = 2  # how often what will hardly pass must be told to be believed
 MOST_TRIGGERS = 2  # that may have been processed, those that were answered 429 or 503 aside
 NEVER = float("inf")
-SAME_START = 1.0  # seconds: one server may tell a start to the second only
 SAME_TIME = 60.0  # seconds by which the clocks of a pair may differ
 
 
@@ -533,6 +532,12 @@ class Task(NamedTuple):
     def is_mute(self) -> bool:
         """It shows nothing that a run would change, but for the flag."""
         return not self.last_ran and not self.messages
+
+
+def is_later_start(one: float, other: float) -> bool:
+    """Of two times of `lastRan`. One server may tell it to the second, another one not."""
+    is_rounded = 0 in (one % 1, other % 1)
+    return int(one) > int(other) if is_rounded else one > other
 
 
 class Snapshot(NamedTuple):
@@ -2146,18 +2151,15 @@ def has_same_form(seen: Evidence, server: str, task: Task) -> bool:
 
 def shows_run(note: Snapshot, seen: Evidence, old: Task, new: Task) -> bool:
     """Is the start that it tells the run's? A server that takes over may be behind."""
-    if new.last_ran + SAME_START < seen.last_ran:
+    if is_later_start(seen.last_ran, new.last_ran):
         return False
-    is_same = not old.last_ran or abs(new.last_ran - old.last_ran) < SAME_START
-    if old.running and is_same:
-        return True
-    return has_started_since(note, old, new)
+    return old.running or has_started_since(note, old, new)
 
 
 def has_started_since(note: Snapshot, old: Task, new: Task) -> bool:
     """A start where none was noted may be an old one: CSM's own clock tells, if it is told."""
     if old.last_ran:
-        return new.last_ran >= old.last_ran + SAME_START
+        return is_later_start(new.last_ran, old.last_ran)
     is_dated = note.latest != NEVER
     return new.last_ran > (note.earliest - SAME_TIME if is_dated else 0.0)
 
@@ -2200,7 +2202,7 @@ def earliest_of_run(note: Snapshot, old: Task, new: Task) -> float:
     """What is later than that is of the run, where no message with a time was noted. Its start is
     told by the clock that its messages have."""
     is_told = has_started_since(note, old, new)
-    return min(note.earliest, new.last_ran - SAME_START) if is_told else note.earliest
+    return min(note.earliest, new.last_ran - 1.0) if is_told else note.earliest
 
 
 def with_doubted(
@@ -2635,7 +2637,7 @@ def is_another_run(run: RunState, look: Snapshot) -> bool:
         return False
     if look.task is None or run.seen.last_look.task is None:
         return False
-    return look.task.last_ran >= run.seen.last_ran + SAME_START and run.seen.last_ran > 0
+    return run.seen.last_ran > 0 and is_later_start(look.task.last_ran, run.seen.last_ran)
 
 
 def as_patience_ends(run: RunState, pace: Pace) -> RunState:

@@ -3363,6 +3363,24 @@ def test_half_of_the_time_is_for_the_first_join(at: float, half_at: float) -> No
     assert c.joined(again).half_at == half_at
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "is_later"),
+    [
+        (D + 0.5, D + 0.5, False),
+        (D + 0.502, D + 0.501, True),
+        (D + 0.501, D + 0.502, False),
+        (D + 0.6, D, False),  # the same start, told to the second
+        (D, D + 0.6, False),
+        (D + 1, D + 0.6, True),
+        (D + 1, D, True),
+        (D, 0.0, True),
+        (0.0, D + 0.6, False),
+    ],
+)
+def test_a_later_start(one: float, other: float, is_later: bool) -> None:
+    assert c.is_later_start(one, other) is is_later
+
+
 def test_what_was_noted_last() -> None:
     assert [c.last_noted(each) for each in (IDLE, SILENT, SESSION)] == [
         OLD,
