@@ -2672,7 +2672,7 @@ def noted_anew(run: RunState, look: Snapshot) -> RunState:
         noted=noted, proofs=proofs_unseen(noted), was_severe=was_severe
     )
     if look.task is None or not look.task.messages:
-        seen = seen._replace(last_message=run.seen.last_message)
+        seen = seen._replace(last_message=run.seen.last_message, told_by=run.seen.told_by)
     return run._replace(note=note, seen=seen, refusal=None)
 
 

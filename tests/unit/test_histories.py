@@ -3464,6 +3464,20 @@ def test_no_trace_without_approval_says_nothing_of_it() -> None:
     assert words_of(run._replace(seen=waiting)) == told
 
 
+def test_where_no_message_is_shown_the_note_keeps_the_last_one_and_who_told_it() -> None:
+    """A joined run brought nothing, and the other server lists no message at that moment: later it
+    shows the old one in its own form, which is no trace of ours."""
+    run = c.first_state(snap(0, "RBG", ""), 1800.0)
+    for look in (snap(1, "BG", ""), snap(6, "BG", "")):
+        run = c.after_look(run, look, PACE)
+    assert c.next_step(run, 6.0, PACE) is c.Step.RENOTE
+    run = c.after_renote(run, other(7, "Q", ""), PACE)
+    run = c.after_send(run, 7.0)
+    run = c.after_answer(run, answer_of("lost", run, 8.0))
+    run = c.after_look(run, other(9, "BE", ""), PACE)
+    assert (run.phase, run.seen.errors, run.seen.has_spoken) == (c.Phase.IN_DOUBT, (), False)
+
+
 def test_a_run_that_went_on_already_is_no_trace_of_ours() -> None:
     """A joined run that goes on after half of the time, and our own trigger, lost."""
     run = c.after_look(c.first_state(RUNNING, 1800.0), snap(900, "R", ""), PACE)
