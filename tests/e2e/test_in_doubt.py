@@ -1,6 +1,7 @@
 """A trigger whose answer is lost or useless: looked for, sent once more, never a third time."""
 
 import re
+import time
 from typing import Any, List, Optional
 
 import pytest
@@ -16,7 +17,7 @@ from support.checks import (
 )
 from support.clock import JumpingClock, QuickClock
 from support.program import run_inside, server_options
-from support.scenes import PAYROLL, TARGETS, TASK, TASK_ID, each_task, trigger_is_answered
+from support.scenes import PAYROLL, TARGETS, TASK, TASK_ID, each_task, trigger_is_answered, wait_for
 
 REQUEST_TIMEOUT = 1.5  # where a server is silent: that really takes its time
 
@@ -91,6 +92,8 @@ def test_session_slower_than_the_time_out(csm: SimulatedCsm) -> None:
             looks.append(request)
             if len(looks) == 8:
                 csm.world.session(PAYROLL).lock.release()
+                wait_for(lambda: triggers_sent(csm)[0].status)
+                time.sleep(0.2)  # it is with the program before the next look is
 
     csm.on_request = release
     options = ["--json", "--request-timeout", "4"]
