@@ -1941,7 +1941,9 @@ class Evidence(NamedTuple):
     """What all looks since the note have shown, taken together."""
 
     updated_at: float  # when the last look ended, answered or not, or a trigger was answered
-    last_look: Snapshot  # those aside that did not list the task; its server: the last that did
+    last_look: (
+        Snapshot  # none that did not list the task; its server: the last that showed the target
+    )
     noted: Tuple[Optional[Noted], ...]
     last_message: Message  # that was seen; at first the note's
     told_by: str  # the server that showed it
@@ -2119,7 +2121,7 @@ def is_later(message: Message, last: Message, noted_at: float) -> bool:
     """Two servers of a pair, or a list and a single task, may show messages in another form, with
     times or without. One without is later where it took the place of another one; of the same id
     as one with a time it may be that one. One with a time, after one without, is compared with the
-    note's Date."""
+    note's Date, or the run's start."""
     if message.seconds:
         return message.seconds > (last.seconds or noted_at)
     return message.id != last.id or not (last.seconds and last.text)
@@ -2466,7 +2468,7 @@ def joined(run: RunState, now: Optional[Task] = None) -> RunState:
 
 def has_spoken_before(task: Optional[Task], refusal: Optional[str]) -> bool:
     """Is the noted message one of the run that was under way then? Without a time it is taken for
-    that, until the run tells another one; but its last one it is not."""
+    that, until the run tells another one. IWNR2212I is no message of a run that goes on."""
     if task is None or not task.running:
         return False
     last = task.last_message
@@ -2703,8 +2705,9 @@ def after_move(run: RunState, note: Optional[Snapshot], pace: Pace) -> RunState:
     run = run._replace(other_server=is_left)
     if note is None:
         return run
-    run = run._replace(role=Role.NOT_ASKED, is_refused_here=False)
-    run = run._replace(refusal=None, is_unauthorised=False)
+    run = run._replace(
+        role=Role.NOT_ASKED, is_refused_here=False, refusal=None, is_unauthorised=False
+    )
     if run.triggers:
         return after_look(run, note, pace)
     seen = first_evidence(note)
@@ -3021,18 +3024,22 @@ class Follower:
         return self.csm.role_here() is not Role.ACTIVE
 
     def is_confirmed(self) -> bool:
-        """This server has answered about the target, and where a trigger is in doubt not long ago:
-        it may have been away since. Of a task, name and id were read since the log-in there."""
+        """Of a first trigger, and of a task: the target was looked at here, its name and id were
+        read since the log-in. Of a repeat: this server has answered since the last one, and not
+        long ago: it may have been away."""
         answered_at = self.answered_at.get(self.csm.server)
         if answered_at is None or not self.csm.is_logged_in:
             return False
-        patience = self.pace.request_timeout + self.pace.longest_pause
-        if self.run.phase is Phase.IN_DOUBT and self.now() > answered_at + patience:
+        if self.run.phase is Phase.IN_DOUBT and not self.is_fresh(answered_at):
             return False
-        if self.run.note.task is None:
-            return True
         is_same = self.run.seen.last_look.server == self.csm.server
+        if self.run.note.task is None:
+            return is_same or self.run.phase is Phase.IN_DOUBT
         return is_same and self.id_read_with == self.csm.login_here
+
+    def is_fresh(self, answered_at: float) -> bool:
+        patience = self.pace.request_timeout + self.pace.longest_pause
+        return answered_at >= max(self.run.seen.sent_at, self.now() - patience)
 
     def confirm(self) -> None:
         """Log in, and ask this server for the target. While nothing is in doubt, what hinders a

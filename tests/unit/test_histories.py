@@ -1,5 +1,6 @@
 """The table of named histories: what CSM shows and answers, and how the call must end."""
 
+import types
 from typing import Any, List, Optional, Tuple
 
 import pytest
@@ -3476,6 +3477,19 @@ def test_where_no_message_is_shown_the_note_keeps_the_last_one_and_who_told_it()
     run = c.after_answer(run, answer_of("lost", run, 8.0))
     run = c.after_look(run, other(9, "BE", ""), PACE)
     assert (run.phase, run.seen.errors, run.seen.has_spoken) == (c.Phase.IN_DOUBT, (), False)
+
+
+@pytest.mark.parametrize(
+    ("answered_at", "now", "is_fresh"),
+    [(9.9, 20.0, False), (10.0, 20.0, True), (10.0, 55.0, True), (10.0, 55.1, False)],
+)
+def test_before_a_repeat_a_server_has_answered_since_the_last_trigger(
+    answered_at: float, now: float, is_fresh: bool
+) -> None:
+    """The trigger went out at 10 s; a request timeout and the longest pause ago is long ago."""
+    run = c.after_send(c.first_state(IDLE, 1800.0), 10.0)
+    follower = types.SimpleNamespace(pace=PACE, run=run, now=lambda: now)
+    assert c.Follower.is_fresh(follower, answered_at) is is_fresh
 
 
 def test_a_run_that_went_on_already_is_no_trace_of_ours() -> None:
